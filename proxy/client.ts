@@ -1,0 +1,211 @@
+/** The control plane as a typed client, for the activities, the CLI and users' own programs. */
+import { Pool } from 'undici';
+import type {
+  CallState,
+  CallView,
+  Issue,
+  IssuedKey,
+  IssueKeyBody,
+  JobView,
+  KeyState,
+  KeyView,
+  Page,
+  ResolveBody,
+  RevokedKey,
+  SummaryView,
+} from './contract';
+
+export interface KeybrakeClientOptions {
+  /** Where the proxy listens, e.g. `http://127.0.0.1:8787`. */
+  readonly url: string;
+  /** `KEYBRAKE_API_KEY` (admin) or `KEYBRAKE_WORKER_KEY` (worker). */
+  readonly apiKey: string;
+  /** Milliseconds to wait for an answer; 15,000 by default. */
+  readonly timeoutMs?: number;
+}
+
+/**
+ * A control-plane call that failed. `code` is the proxy's error code, or `unreachable` when no answer came (then
+ * `status` is 0). The message never holds a secret.
+ */
+export class KeybrakeApiError extends Error {
+  override readonly name = 'KeybrakeApiError';
+  readonly status: number;
+  readonly code: string;
+  readonly issues: readonly Issue[];
+
+  constructor(status: number, code: string, message: string, issues: readonly Issue[] = [], cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.status = status;
+    this.code = code;
+    this.issues = issues;
+  }
+
+  /** May the same request succeed later? True for an unreachable proxy, 429 and 5xx. */
+  get retryable(): boolean {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+}
+
+export interface CallFilter {
+  readonly label?: string;
+  readonly job_id?: string;
+  readonly key_id?: string;
+  readonly state?: CallState;
+  readonly record_id?: string;
+  readonly vendor_id?: string;
+  readonly cursor?: string;
+  /** Rows a page: 1 to 1,000, 100 by default. */
+  readonly limit?: number;
+}
+
+export interface KeyFilter {
+  readonly label?: string;
+  readonly job_id?: string;
+  readonly state?: KeyState;
+  readonly cursor?: string;
+  readonly limit?: number;
+}
+
+type Query = Readonly<Record<string, string | number | undefined>>;
+
+/** Every method throws {@link KeybrakeApiError}. */
+export class KeybrakeClient {
+  readonly url: string;
+  readonly #pool: Pool;
+  readonly #prefix: string;
+  readonly #authorization: string;
+
+  constructor({ url, apiKey, timeoutMs = 15_000 }: KeybrakeClientOptions) {
+    const parsed = new URL(url);
+    this.url = url.replace(/\/+$/, '');
+    this.#prefix = parsed.pathname.replace(/\/+$/, '');
+    this.#authorization = `Bearer ${apiKey}`;
+    this.#pool = new Pool(parsed.origin, { connections: 16, headersTimeout: timeoutMs, bodyTimeout: timeoutMs });
+  }
+
+  /** Issues a vault key. With `idempotencyKey`, the same key and body give the same vault key back. */
+  issueKey(body: IssueKeyBody, idempotencyKey?: string): Promise<IssuedKey> {
+    return this.#json('POST', '/vault/keys', { body, ...(idempotencyKey !== undefined && { idempotencyKey }) });
+  }
+
+  getKey(keyId: string): Promise<KeyView> {
+    return this.#json('GET', `/vault/keys/${encodeURIComponent(keyId)}`);
+  }
+
+  listKeys(filter: KeyFilter = {}): Promise<Page<KeyView>> {
+    return this.#json('GET', '/vault/keys', { query: { ...filter } });
+  }
+
+  /** Raises a cap or moves the expiry. `usd_cap` in dollars; `expires_in` as at issue, counted from now. */
+  patchKey(keyId: string, body: { usd_cap?: number; expires_in?: string | number }): Promise<KeyView> {
+    return this.#json('PATCH', `/vault/keys/${encodeURIComponent(keyId)}`, { body });
+  }
+
+  getJob(jobId: string): Promise<JobView> {
+    return this.#json('GET', `/vault/jobs/${encodeURIComponent(jobId)}`);
+  }
+
+  patchJob(jobId: string, body: { usd_cap: number }): Promise<JobView> {
+    return this.#json('PATCH', `/vault/jobs/${encodeURIComponent(jobId)}`, { body });
+  }
+
+  /** Extends the lease by its length, counted from now. */
+  renewKey(keyId: string): Promise<KeyView> {
+    return this.#json('POST', `/vault/keys/${encodeURIComponent(keyId)}/renew`);
+  }
+
+  /** The vault key again, for a worker that holds only the key id. */
+  tokenFor(keyId: string): Promise<IssuedKey> {
+    return this.#json('POST', `/vault/keys/${encodeURIComponent(keyId)}/token`);
+  }
+
+  /** Revokes a key and its children. When this resolves, no further call with it leaves. Idempotent. */
+  revokeKey(keyId: string, reason: string): Promise<RevokedKey> {
+    return this.#json('DELETE', `/vault/keys/${encodeURIComponent(keyId)}`, { query: { reason } });
+  }
+
+  listCalls(filter: CallFilter = {}): Promise<Page<CallView>> {
+    return this.#json('GET', '/vault/calls', { query: { ...filter } });
+  }
+
+  /** Streams every matching call, oldest first, in constant memory. */
+  async *streamCalls(filter: CallFilter = {}): AsyncGenerator<CallView> {
+    const body = await this.#send('GET', '/vault/calls', { query: { ...filter }, accept: 'application/x-ndjson' });
+    let rest = '';
+    for await (const chunk of body) {
+      const lines = (rest + String(chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) if (line !== '') yield JSON.parse(line) as CallView;
+    }
+    if (rest !== '') yield JSON.parse(rest) as CallView;
+  }
+
+  /** The audit log as the proxy writes it: NDJSON or CSV text, in chunks. */
+  async exportCalls(filter: CallFilter, accept: 'application/x-ndjson' | 'text/csv'): Promise<AsyncIterable<Buffer>> {
+    return this.#send('GET', '/vault/calls', { query: { ...filter }, accept });
+  }
+
+  summary(label: string): Promise<SummaryView> {
+    return this.#json('GET', '/vault/summary', { query: { label } });
+  }
+
+  /** An operator's word on an unknown call. */
+  resolveCall(callId: string, body: ResolveBody): Promise<CallView> {
+    return this.#json('POST', `/vault/calls/${encodeURIComponent(callId)}/resolve`, { body });
+  }
+
+  /** `GET /readyz`: resolves when the proxy can reach its store. */
+  ready(): Promise<{ status: string }> {
+    return this.#json('GET', '/readyz');
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  async #json<T>(method: string, path: string, options: SendOptions = {}): Promise<T> {
+    const body = await this.#send(method, path, options);
+    return (await body.json()) as T;
+  }
+
+  async #send(method: string, path: string, { query, body, accept, idempotencyKey }: SendOptions) {
+    const search = new URLSearchParams();
+    for (const [name, value] of Object.entries(query ?? {})) if (value !== undefined) search.set(name, String(value));
+    const reply = await this.#pool
+      .request({
+        method: method as 'GET',
+        path: `${this.#prefix}${path}${search.size > 0 ? `?${search}` : ''}`,
+        headers: {
+          authorization: this.#authorization,
+          accept: accept ?? 'application/json',
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...(idempotencyKey !== undefined && { 'idempotency-key': idempotencyKey }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      })
+      .catch((cause: unknown) => {
+        const why = cause instanceof Error ? cause.message : String(cause);
+        throw new KeybrakeApiError(0, 'unreachable', `No answer from the proxy at ${this.url}: ${why}`, [], cause);
+      });
+    if (reply.statusCode >= 400) throw await toApiError(reply.statusCode, reply.body);
+    return reply.body;
+  }
+}
+
+interface SendOptions {
+  readonly query?: Query;
+  readonly body?: unknown;
+  readonly accept?: string;
+  readonly idempotencyKey?: string;
+}
+
+async function toApiError(status: number, body: { text(): Promise<string> }): Promise<KeybrakeApiError> {
+  const text = await body.text();
+  try {
+    const { error } = JSON.parse(text) as { error: { code: string; message: string; issues?: Issue[] } };
+    return new KeybrakeApiError(status, error.code, error.message, error.issues ?? []);
+  } catch {
+    return new KeybrakeApiError(status, 'unreadable_answer', `The proxy answered ${status} without a readable error.`);
+  }
+}
