@@ -120,6 +120,10 @@ export interface RecordRef {
   readonly length: number;
   readonly line: number;
   readonly record?: Readonly<Record<string, unknown>>;
+  /** The record's activity id and `Keybrake-Record-Id`, where it is not `id` itself: hashed by the reader. */
+  readonly activityId?: string;
+  /** Why `id` is null: the line or the field, never the record's content. */
+  readonly reason?: string;
 }
 
 export interface RecordPage {

@@ -22,26 +22,45 @@ export interface PricingTerms {
 }
 
 /**
+ * An amount as the request states it: micro-dollars where its currency is in the request, else minor units of the
+ * object's own currency, which the ledger turns into micro-dollars with {@link Vendor.toMicros}.
+ */
+export type Amount = { readonly micros: Micros } | { readonly minor: number };
+
+/**
  * The most that a call can cost. With `object`, the spend belongs to a vendor object (VENDORS 2.2) and the ledger
  * holds only the rise over what it already counts for it.
  */
 export type Price =
-  | { readonly kind: 'free' }
+  | {
+      readonly kind: 'free';
+      /**
+       * Cancel and metadata-only updates: the object whose mutations this call must be serialised with, because its
+       * answer revalues what the ledger already counts for it. Absent: the answer says nothing about money.
+       */
+      readonly objectId?: string;
+    }
   | { readonly kind: 'fixed'; readonly micros: Micros; readonly out: boolean }
   | {
       readonly kind: 'object';
-      /** Vendor's id of the object, e.g. `pi_…`. */
+      /**
+       * Vendor's id of the object, e.g. `pi_…`. May be an alias (`ch_…` of a PaymentIntent): an id that the ledger
+       * does not know is looked up, and {@link Valuation.objectId} of the look-up is the one to count under.
+       */
       readonly objectId: string;
       /**
        * The object's whole value after this call, at most; null: the amount that the ledger, or a look-up at the
        * vendor, knows for it.
        */
-      readonly totalMicros: Micros | null;
+      readonly total: Amount | null;
       /** Confirm and capture: the caller takes over the whole value, also when another key made the object. */
       readonly takesOver: boolean;
     }
-  /** A refund without an amount: what is left of the named payment must be looked up first. */
-  | { readonly kind: 'refund_rest'; readonly objectId: string };
+  /**
+   * Money out, against a payment made earlier. `objectId` names the payment, whose currency `minor` is in. With
+   * `minor` null the whole rest is refunded, which is never more than the payment's `valueMicros`.
+   */
+  | { readonly kind: 'refund'; readonly objectId: string; readonly minor: number | null };
 
 export type Pricing =
   | { readonly ok: true; readonly price: Price }
@@ -54,12 +73,14 @@ export type Pricing =
 
 /** What a vendor's answer says about money. Read from the answer's JSON after every send. */
 export interface Valuation {
-  /** The object whose spend this is; null when the answer names none. */
+  /** The object whose spend this is; null when the answer names none: then `valueMicros` is the call's own cost. */
   readonly objectId: string | null;
   /** V of VENDORS 2.2: what the object costs now, in micro-dollars. */
   readonly valueMicros: Micros;
   /** What the object asks for (its `amount`), for a later confirm without an amount. */
   readonly amountMicros: Micros;
+  /** Lower-case code of the object's currency, e.g. `usd`; `usd` where the answer says nothing about money. */
+  readonly currency: string;
   /** Refunds, payouts, transfers. */
   readonly out: boolean;
   /** The vendor's id for the audit row. */
@@ -72,6 +93,7 @@ export interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE';
   /** Path template; `:name` matches one plain id. */
   readonly path: string;
+  /** Never throws. Runs after {@link Vendor.redirection}. */
   readonly price: (request: VendorRequest, ids: Readonly<Record<string, string>>, terms: PricingTerms) => Pricing;
   /**
    * Reads the answer of a 2xx or 402. Answers undefined when the body cannot be understood: then the outcome is
@@ -86,7 +108,10 @@ export interface Vendor {
   /** May an identical request with the same idempotency key be sent again without being executed twice? */
   readonly idempotent: boolean;
   readonly routes: readonly Route[];
-  /** Routes that hand out secrets or control the account: refused whatever the allowlist says. */
+  /**
+   * Routes that hand out secrets or control the account: refused whatever the allowlist says. Method `*` is any
+   * method; the pattern is tested against the decoded path.
+   */
   readonly forbidden: readonly { readonly method: string; readonly pattern: RegExp }[];
   /** Request headers that are passed on; all others are dropped. */
   readonly passHeaders: readonly string[];
@@ -94,7 +119,15 @@ export interface Vendor {
   readonly redirection: (request: VendorRequest) => { code: RefusalCode; reason: string; field: string } | undefined;
   /** The path of the read-only look-up of an object made elsewhere, e.g. `/v1/payment_intents/pi_1`. */
   readonly lookupPath: (objectId: string) => string;
+  /** Reads the look-up's answer. Undefined: not understood, or in a currency without a rate (see `currencyOf`). */
   readonly lookupValue: (answer: unknown, terms: PricingTerms) => Valuation | undefined;
+  /** The currency code of a payment object as the vendor gives it, so that a missing rate can be named. */
+  readonly currencyOf: (answer: unknown) => string | undefined;
+  /**
+   * Minor units of a currency in micro-dollars, rounded up. Undefined: no rate for the currency in `terms`, or more
+   * than any cap can hold.
+   */
+  readonly toMicros: (minor: number, currency: string, terms: PricingTerms) => Micros | undefined;
   /** Is this 4xx body in the vendor's own error shape? Only then is it evidence that no money moved. */
   readonly isVendorError: (answer: unknown) => boolean;
   /** The vendor's own error code of a refusal or decline, for the audit row. */

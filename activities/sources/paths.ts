@@ -1,0 +1,88 @@
+/** Paths inside the source directory: no `..`, no absolute paths, no symbolic link that leads out. */
+import { constants } from 'node:fs';
+import { lstat, open, realpath, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
+import { ApplicationFailure } from '@temporalio/common';
+import { FAILURES } from '../codes';
+import { invalidInput } from '../inputIssues';
+
+/** Where this worker reads its sources. */
+export interface SourceEnv {
+  /** `KEYBRAKE_SOURCE_DIR`, absolute. */
+  readonly sourceDir: string;
+  /** The worker's host name, for messages. */
+  readonly host: string;
+}
+
+const PATH_CHARS_MAX = 1_000;
+
+/** What is wrong with a path before any file is looked at, or undefined. */
+export function pathIssue(path: string): string | undefined {
+  if (path.trim() === '' || path.length > PATH_CHARS_MAX) return `must be a path of 1 to ${PATH_CHARS_MAX} characters`;
+  if (/\p{Cc}/u.test(path)) return 'must not hold control characters';
+  if (isAbsolute(path) || /^[A-Za-z]:/.test(path)) return 'must be relative to KEYBRAKE_SOURCE_DIR';
+  if (path.split(/[\\/]/).includes('..')) return 'must stay inside KEYBRAKE_SOURCE_DIR: no ".."';
+  return undefined;
+}
+
+/** Opens a source file for reading. Missing is retryable, since another worker may have it; all else is not. */
+export async function openSource(path: string, env: SourceEnv): Promise<FileHandle> {
+  const real = await resolveInside(path, 'source.path', env);
+  let file: FileHandle | undefined;
+  try {
+    // A pipe would block the open for ever without O_NONBLOCK.
+    file = await open(real, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (!(await file.stat()).isFile()) throw invalidInput([{ path: 'source.path', message: 'must name a file' }]);
+    return file;
+  } catch (error) {
+    await file?.close();
+    throw toFailure(error, path, 'source.path', env);
+  }
+}
+
+/** The absolute path to write results to. Its folder must exist, and it must not be the source. */
+export async function resolveResults(path: string, sourcePath: string | null, env: SourceEnv): Promise<string> {
+  const folder = await resolveInside(dirname(path), 'results.path', env);
+  const target = join(folder, basename(path));
+  const existing = await lstat(target).catch(() => undefined);
+  if (existing !== undefined && !existing.isFile()) {
+    throw invalidInput([{ path: 'results.path', message: 'must be a new file or one that may be replaced' }]);
+  }
+  if (sourcePath !== null && target === (await resolveInside(sourcePath, 'source.path', env))) {
+    throw invalidInput([{ path: 'results.path', message: 'must not be the source itself' }]);
+  }
+  return target;
+}
+
+async function resolveInside(path: string, field: string, env: SourceEnv): Promise<string> {
+  const issue = pathIssue(path);
+  if (issue !== undefined) throw invalidInput([{ path: field, message: issue }]);
+  try {
+    const root = await realpath(env.sourceDir);
+    const real = await realpath(join(root, path));
+    const inside = relative(root, real);
+    if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside)) {
+      throw invalidInput([{ path: field, message: 'leads out of KEYBRAKE_SOURCE_DIR' }]);
+    }
+    return real;
+  } catch (error) {
+    throw toFailure(error, path, field, env);
+  }
+}
+
+function toFailure(error: unknown, path: string, field: string, { host, sourceDir }: SourceEnv): unknown {
+  if (error instanceof ApplicationFailure) return error;
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return ApplicationFailure.create({
+      type: FAILURES.sourceMissing,
+      message:
+        `Worker ${host} has no "${path}" in ${sourceDir}. ` +
+        'Every worker needs the sources in its KEYBRAKE_SOURCE_DIR; this is tried again.',
+      nonRetryable: false,
+    });
+  }
+  if (code === 'EMFILE' || code === 'ENFILE' || code === 'EIO') return error;
+  const why = typeof code === 'string' ? code : 'unknown error';
+  return invalidInput([{ path: field, message: `worker ${host} cannot read it (${why})` }]);
+}

@@ -1,0 +1,167 @@
+/** `{{field}}` in the parameters and the path of a call: parsed at validation, filled in for each record. */
+import { strict as assert } from 'node:assert';
+import { fieldOf, scalarText, type SourceRecord } from './fields';
+import type { PlannedCall } from '../workflows/plan';
+
+export type TemplatePart = string | { readonly field: string };
+export type Template =
+  { readonly ok: true; readonly parts: readonly TemplatePart[] } | { readonly ok: false; readonly reason: string };
+
+/** Why a record cannot be sent: the field, never its value. */
+export interface Unfilled {
+  readonly ok: false;
+  readonly field: string;
+  readonly reason: string;
+}
+
+export type EndpointCall = Extract<PlannedCall, { kind: 'endpoint' }>;
+export type RenderedParams = { readonly ok: true; readonly params: SourceRecord } | Unfilled;
+export type RenderedPath = { readonly ok: true; readonly path: string } | Unfilled;
+export type RenderedCall =
+  | { readonly ok: true; readonly method: EndpointCall['method']; readonly path: string; readonly form: string }
+  | Unfilled;
+
+/** The vendor call of one record: method, path and form-encoded parameters. */
+export function renderCall(call: EndpointCall, record: SourceRecord): RenderedCall {
+  const path = renderPath(call.path, record);
+  if (!path.ok) return path;
+  const params = renderParams(call.params, record);
+  if (!params.ok) return params;
+  return { ok: true, method: call.method, path: path.path, form: toForm(params.params) };
+}
+
+/**
+ * Fills in the parameters. A value that is one `{{field}}` and nothing else keeps the record's scalar as it is;
+ * within other text it is joined as text.
+ */
+export function renderParams(params: SourceRecord, record: SourceRecord): RenderedParams {
+  try {
+    return { ok: true, params: fill(params, record) as SourceRecord };
+  } catch (error) {
+    if (error instanceof UnfilledField) return { ok: false, field: error.field, reason: error.message };
+    throw error;
+  }
+}
+
+/** Fills in a path. Each value is percent-encoded and stays within its segment. */
+export function renderPath(path: string, record: SourceRecord): RenderedPath {
+  const parts = partsOf(path);
+  let rendered = '';
+  let field = '';
+  for (const part of parts) {
+    if (typeof part === 'string') {
+      rendered += part;
+      continue;
+    }
+    field = part.field;
+    const value = scalarText(fieldOf(record, field));
+    if (!value.ok) return { ok: false, field, reason: value.reason };
+    if (value.text.trim() === '') return { ok: false, field, reason: 'is empty' };
+    rendered += encodeURIComponent(value.text);
+  }
+  const odd = rendered.split('/').some((segment) => segment === '.' || segment === '..');
+  return odd ? { ok: false, field, reason: 'would lead to another path' } : { ok: true, path: rendered };
+}
+
+/** Nested parameters as Stripe's form: `metadata[run]=1&expand[0]=latest_charge`; null is an empty value. */
+export function toForm(params: SourceRecord): string {
+  const pairs: string[] = [];
+  for (const [name, value] of Object.entries(params)) addPairs(pairs, name, value);
+  return pairs.join('&');
+}
+
+/** Reads a text with `{{field}}` in it. */
+export function parseTemplate(text: string): Template {
+  const parts: TemplatePart[] = [];
+  let rest = text;
+  while (rest !== '') {
+    const open = rest.indexOf('{{');
+    const literal = open === -1 ? rest : rest.slice(0, open);
+    if (literal.includes('}}')) return { ok: false, reason: 'has }} without {{ before it' };
+    if (literal !== '') parts.push(literal);
+    if (open === -1) break;
+    const close = rest.indexOf('}}', open + 2);
+    if (close === -1) return { ok: false, reason: 'has {{ without }} after it' };
+    const field = rest.slice(open + 2, close).trim();
+    if (field === '' || /[{}]/.test(field) || rest[close + 2] === '}') {
+      return { ok: false, reason: 'must name one field between {{ and }}' };
+    }
+    parts.push({ field });
+    rest = rest.slice(close + 2);
+  }
+  return { ok: true, parts };
+}
+
+/** Every `{{field}}` in a value, with where it stands: `params.metadata.run`. Unreadable templates are left out. */
+export function fieldsIn(value: unknown, path: string): readonly { readonly path: string; readonly field: string }[] {
+  if (typeof value === 'string') {
+    const template = parseTemplate(value);
+    if (!template.ok) return [];
+    return template.parts.flatMap((part) => (typeof part === 'string' ? [] : [{ path, field: part.field }]));
+  }
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, item]) => fieldsIn(item, `${path}.${name}`));
+}
+
+class UnfilledField extends Error {
+  readonly field: string;
+
+  constructor(field: string, reason: string) {
+    super(reason);
+    this.field = field;
+  }
+}
+
+function fill(value: unknown, record: SourceRecord): unknown {
+  if (typeof value === 'string') return fillText(value, record);
+  if (Array.isArray(value)) return value.map((item) => fill(item, record));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, fill(item, record)]));
+}
+
+function fillText(text: string, record: SourceRecord): unknown {
+  const parts = partsOf(text);
+  const [only] = parts;
+  if (parts.length === 1 && only !== undefined && typeof only !== 'string') {
+    const value = fieldOf(record, only.field);
+    requireText(value, only.field);
+    return value;
+  }
+  return parts
+    .map((part) => (typeof part === 'string' ? part : requireText(fieldOf(record, part.field), part.field)))
+    .join('');
+}
+
+function requireText(value: unknown, field: string): string {
+  const text = scalarText(value);
+  if (!text.ok) throw new UnfilledField(field, text.reason);
+  return text.text;
+}
+
+/** The templates of a plan were parsed at validation. */
+function partsOf(text: string): readonly TemplatePart[] {
+  const template = parseTemplate(text);
+  assert(template.ok, 'A plan holds only readable templates.');
+  return template.parts;
+}
+
+function addPairs(pairs: string[], name: string, value: unknown): void {
+  if (Array.isArray(value)) {
+    for (const [index, item] of value.entries()) addPairs(pairs, `${name}[${index}]`, item);
+  } else if (typeof value === 'object' && value !== null) {
+    for (const [key, item] of Object.entries(value)) addPairs(pairs, `${name}[${key}]`, item);
+  } else if (value !== undefined) {
+    pairs.push(`${encodeName(name)}=${encodeURIComponent(value === null ? '' : textOf(value))}`);
+  }
+}
+
+function textOf(value: unknown): string {
+  const text = scalarText(value);
+  assert(text.ok, 'A parameter is not plain JSON.');
+  return text.text;
+}
+
+/** Brackets stay readable, as Stripe's own libraries write them. */
+function encodeName(name: string): string {
+  return encodeURIComponent(name).replaceAll('%5B', '[').replaceAll('%5D', ']');
+}

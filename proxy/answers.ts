@@ -1,0 +1,88 @@
+/** Answers to the caller: the vendor's own, refusals in the vendor's shape, and the stored form of those to replay. */
+import { HEADERS, type Micros, microsToUsd, type Refusal, REFUSALS } from './contract';
+import type { AnswerHeaders } from './forward';
+import type { Vendor } from './vendors/vendor';
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+}
+
+/** Larger answers are not stored; their replays are refused as `already_executed`. */
+export const STORED_BYTES_MAX = 256 * 1024;
+
+/** Vendor headers that the caller sees. `Set-Cookie`, tracing and connection headers are the proxy's business. */
+const SHOWN = [
+  'content-type',
+  HEADERS.requestId,
+  'stripe-version',
+  'idempotency-key',
+  'original-request',
+  'retry-after',
+];
+
+/** The vendor's answer for the caller. The real secret is taken out of echoed text. */
+export function vendorReply(status: number, headers: AnswerHeaders, body: Buffer, secret: Buffer): Reply {
+  const shown: Record<string, string> = {};
+  for (const name of [...SHOWN, HEADERS.shouldRetry]) {
+    const value = headers[name];
+    if (typeof value === 'string') shown[name] = value;
+  }
+  const clean = body.includes(secret) ? Buffer.from(body.toString().replaceAll(secret.toString(), '[secret]')) : body;
+  return { status, headers: shown, body: clean };
+}
+
+/** A refusal as the vendor would write it, so that its SDK raises its own exception. */
+export function refusalReply(vendor: Vendor, refusal: Refusal, requestId: string): Reply {
+  const { code, details } = refusal;
+  const text = refusal.message.startsWith(code) ? refusal.message : `${code}: ${refusal.message}`;
+  const body = Buffer.from(JSON.stringify(vendor.refusalBody(code, text, details)));
+  const retryAfter = details.retry_after_seconds;
+  return {
+    status: vendor.refusalStatus(code),
+    headers: {
+      'content-type': 'application/json',
+      [HEADERS.requestId]: requestId,
+      [HEADERS.shouldRetry]: String(mayRetry(refusal, vendor)),
+      ...(details.call_id !== undefined && { [HEADERS.callId]: details.call_id }),
+      ...(details.remaining_usd !== undefined && { [HEADERS.remainingUsd]: String(details.remaining_usd) }),
+      ...(retryAfter !== undefined && { 'retry-after': String(retryAfter) }),
+    },
+    body,
+  };
+}
+
+/** An unknown outcome may only be repeated with a vendor that knows its idempotency keys, and while it still does. */
+function mayRetry({ code, details }: Refusal, vendor: Vendor): boolean {
+  if (code !== 'outcome_unknown') return REFUSALS[code].retry;
+  return vendor.idempotent && details.prior_call === undefined;
+}
+
+/** The reply with the headers that name the call and what is left. */
+export function withCall(reply: Reply, callId: string, remaining: Micros | null, requestId: string): Reply {
+  return {
+    ...reply,
+    headers: {
+      [HEADERS.requestId]: requestId,
+      ...reply.headers,
+      [HEADERS.callId]: callId,
+      ...(remaining !== null && { [HEADERS.remainingUsd]: String(microsToUsd(remaining)) }),
+    },
+  };
+}
+
+/** The stored form of a reply: the length of its head, the head as JSON, the body. Undefined when it is too large. */
+export function pack({ status, headers, body }: Reply): Buffer | undefined {
+  if (body.length > STORED_BYTES_MAX) return undefined;
+  const head = Buffer.from(JSON.stringify({ status, headers }));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(head.length);
+  return Buffer.concat([length, head, body]);
+}
+
+export function unpack(packed: Buffer): Reply {
+  const end = 4 + packed.readUInt32BE();
+  const head = JSON.parse(packed.subarray(4, end).toString()) as Omit<Reply, 'body'>;
+  return { ...head, body: packed.subarray(end) };
+}

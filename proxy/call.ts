@@ -1,0 +1,89 @@
+/** From the client's request to the facts of a call: context, destination, headers that go on. Pure. */
+import { createHash } from 'node:crypto';
+import { HEADERS, Refusal } from './contract';
+import type { KeyFacts } from './ledger/facts';
+import type { CallFacts } from './ledger/reserve';
+import type { RequestHeaders, Target } from './reading';
+import type { Vendor, VendorRequest } from './vendors/vendor';
+
+/** A request as the server hands it over. */
+export interface DataRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: RequestHeaders & { readonly authorization?: string | undefined };
+  readonly body: Buffer;
+  /** Has the client gone? */
+  readonly gone: () => boolean;
+}
+
+const CONTEXT_CHARACTERS_MAX = 500;
+const IDEMPOTENCY_KEY_MAX = 255;
+
+export function callFacts(incoming: DataRequest, facts: KeyFacts, callId: string, epoch: string): CallFacts {
+  const { headers } = incoming;
+  const attempt = Number(text(headers, HEADERS.attempt));
+  return {
+    callId,
+    facts,
+    epoch,
+    method: incoming.method,
+    path: incoming.url.split('?', 1)[0]?.slice(0, CONTEXT_CHARACTERS_MAX) ?? '',
+    route: null,
+    idempotencyKey: text(headers, HEADERS.idempotencyKey),
+    recordId: decoded(text(headers, HEADERS.recordId)),
+    workflowId: decoded(text(headers, HEADERS.workflowId)),
+    activityId: decoded(text(headers, HEADERS.activityId)),
+    attempt: Number.isSafeInteger(attempt) && attempt > 0 ? attempt : null,
+    context: decoded(text(headers, HEADERS.context)),
+  };
+}
+
+function text(headers: RequestHeaders, name: string): string | null {
+  const value = headers[name];
+  return typeof value === 'string' && value !== '' ? value.slice(0, CONTEXT_CHARACTERS_MAX) : null;
+}
+
+/** Header values are ASCII: clients percent-encode what is not. A value that is no such encoding is taken as it is. */
+function decoded(value: string | null): string | null {
+  if (value === null || !value.includes('%')) return value;
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    return value;
+  }
+}
+
+/** Takes the vendor's prefix off the path; at the root the vault key tells the vendor. */
+export function destination({ path, query }: Target, vendor: Vendor): Target {
+  const prefix = `/${vendor.id}/`;
+  return path.startsWith(prefix) ? { path: path.slice(prefix.length - 1), query } : { path, query };
+}
+
+/**
+ * The idempotency key under which the call takes its claim: the client's own; else, for a paid call about a named
+ * record, one made from the record and the request alone, so that it is the same on every retry. Undefined: none.
+ */
+export function claimKey(call: CallFacts, request: VendorRequest, free: boolean): string | undefined {
+  if (request.method !== 'POST') return undefined;
+  if (call.idempotencyKey !== null) {
+    if (call.idempotencyKey.length > IDEMPOTENCY_KEY_MAX) {
+      const reason = `request_unpriceable: an idempotency key has at most ${IDEMPOTENCY_KEY_MAX} characters.`;
+      throw new Refusal('request_unpriceable', reason, { field: 'Idempotency-Key' });
+    }
+    return call.idempotencyKey;
+  }
+  if (free || call.recordId === null) return undefined;
+  const owner = call.facts.jobId ?? call.facts.keyId;
+  const made = [owner, call.recordId, request.method, request.path].join('\n');
+  return `kb1_${createHash('sha256').update(made).digest('hex')}`;
+}
+
+/** Headers for the vendor: the real secret, and only what the vendor's table lets pass. */
+export function upstreamHeaders(headers: RequestHeaders, vendor: Vendor, secret: string): Record<string, string> {
+  const passed: Record<string, string> = { authorization: `Bearer ${secret}`, 'accept-encoding': 'identity' };
+  for (const name of vendor.passHeaders) {
+    const value = headers[name];
+    if (typeof value === 'string') passed[name] = value;
+  }
+  return passed;
+}

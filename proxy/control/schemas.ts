@@ -1,0 +1,294 @@
+/**
+ * What the control plane reads and answers, as zod schemas. They check requests and make `/openapi.json`; the types of
+ * `contract.ts` are the contract, and `satisfies` keeps both the same. Objects are strict: a misspelt `usd_cap` that
+ * was ignored would be a key without a cap.
+ */
+import assert from 'node:assert';
+import { z } from '@hono/zod-openapi';
+import ms from 'ms';
+import {
+  CALL_STATES,
+  CAP_USD_MAX,
+  type CallView,
+  CONTROL_ERRORS,
+  type IssuedKey,
+  type IssueKeyBody,
+  type JobView,
+  KEY_STATES,
+  type KeyView,
+  type Micros,
+  type Page,
+  type ResolveBody,
+  type RevokedKey,
+  type Spend,
+  type SummaryView,
+  usdToMicros,
+  VENDOR_IDS,
+} from '../contract';
+import { unknownFields } from './issues';
+
+const DAY_MS = 86_400_000;
+const EXPIRES_MS_MAX = 90 * DAY_MS;
+const LEASE_MS_MIN = 10_000;
+export const ENDPOINTS_MAX = 200;
+const CURRENCIES_MAX = 50;
+const METADATA_MAX = 50;
+const LIMIT_MAX = 1_000;
+
+/** A duration as the API takes it, `"4h"` or seconds, in milliseconds; undefined when it is neither. */
+function readDuration(value: unknown): number | undefined {
+  if (typeof value === 'number') return Math.round(value * 1_000);
+  // A text without a unit would be milliseconds to `ms`, and seconds to everybody else.
+  if (typeof value !== 'string' || !/^\d{1,9}(\.\d{1,3})? ?[a-z]{1,12}$/i.test(value)) return undefined;
+  const milliseconds = ms(value as ms.StringValue);
+  return Number.isFinite(milliseconds) ? Math.round(milliseconds) : undefined;
+}
+
+/** Milliseconds of a duration that a schema has checked. */
+export function durationMs(value: string | number): number {
+  const milliseconds = readDuration(value);
+  assert(milliseconds !== undefined, 'a duration that was not checked');
+  return milliseconds;
+}
+
+/** Micro-dollars of an amount that a schema has checked. */
+export function checkedMicros(usd: number): Micros {
+  const micros = usdToMicros(usd);
+  assert(micros !== undefined, 'an amount that was not checked');
+  return micros;
+}
+
+/** JSON has no undefined: an optional field is absent or right. (zod-to-openapi takes `exactOptional` for required.) */
+const optional = <T extends z.ZodType>(schema: T) => schema.optional() as unknown as z.ZodExactOptional<T>;
+
+/** An object whose unknown fields are issues that name the nearest known one. */
+const strict = <T extends z.ZodRawShape>(shape: T) =>
+  z.strictObject(shape, {
+    error: (issue) => (issue.code === 'unrecognized_keys' ? unknownFields(issue.keys, Object.keys(shape)) : undefined),
+  });
+
+const usd = (description: string) =>
+  z
+    .number()
+    .refine((value) => usdToMicros(value) !== undefined, {
+      error: `US dollars from 0 to ${CAP_USD_MAX}, at most six decimals`,
+    })
+    .openapi({ description, minimum: 0, maximum: CAP_USD_MAX, example: 500 });
+
+const duration = (description: string, minMs: number, range: string) =>
+  z
+    .union([z.string(), z.number()])
+    .refine((value) => inRange(readDuration(value), minMs), {
+      error: `seconds as a number, or a text with its unit such as "4h" or "30m"; ${range}`,
+    })
+    .openapi({ description: `${description} Seconds, or text with a unit; ${range}.`, example: '4h' });
+
+function inRange(milliseconds: number | undefined, minMs: number): boolean {
+  return milliseconds !== undefined && milliseconds >= minMs && milliseconds <= EXPIRES_MS_MAX;
+}
+
+/** Text without control characters, lone surrogates and line separators, so that logs and CSV stay one line a row. */
+const text = (charsMax: number, description: string) =>
+  z
+    .string()
+    .min(1)
+    .max(charsMax)
+    .regex(/^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]*$/u, { error: 'printable characters only' })
+    .openapi({ description });
+
+const expiresIn = duration('Time to live, counted from now.', 1_000, '1 second to 90 days');
+const usdCap = usd('The most that may be spent in the life of the key, or of its job.');
+
+export const issueKeyBody = strict({
+  vendor: z.enum(VENDOR_IDS),
+  usd_cap: optional(usdCap),
+  daily_usd_cap: optional(usd('The most that may be spent per UTC day; holds count on the day they were reserved.')),
+  allowed_endpoints: z
+    .array(z.string().min(1).max(300))
+    .min(1)
+    .max(ENDPOINTS_MAX)
+    .openapi({ description: "Routes of the vendor's table.", example: ['POST /v1/payment_intents'] }),
+  expires_in: expiresIn,
+  agent_run_label: text(200, 'The run label: names the run in listings and in the audit log.'),
+  job_id: optional(text(200, 'What must not be done twice: owns the cap, over all keys that are issued for it.')),
+  account: optional(text(100, 'Name of a configured vendor account; by default the one named after the vendor.')),
+  max_usd_per_call: optional(usd('The most that one call may cost.')),
+  parent_key_id: optional(text(64, "A key above: calls must fit its budgets too, and end with it.")),
+  fx: optional(
+    z
+      .record(
+        z.string().regex(/^(?!usd$)[a-z]{3}$/, { error: 'a lower-case currency code other than usd' }),
+        z.number().positive().max(1_000_000),
+      )
+      .refine((rates) => Object.keys(rates).length <= CURRENCIES_MAX, { error: `at most ${CURRENCIES_MAX} currencies` })
+      .openapi({ description: 'US dollars per unit of other currencies.', example: { eur: 1.2 } }),
+  ),
+  require_idempotency_key: optional(z.boolean().openapi({ description: 'Refuse paid calls without one.' })),
+  lease: optional(duration('The key ends when it is not renewed for so long.', LEASE_MS_MIN, '10 seconds to 90 days')),
+  on_cap: optional(z.enum(['latch', 'refuse']).openapi({ description: 'After the first call above the cap: refuse all new priced calls (latch, default), or only those above it.' })),
+  metadata: optional(
+    z
+      .record(z.string().min(1).max(100), z.string().max(500))
+      .refine((entries) => Object.keys(entries).length <= METADATA_MAX, { error: `at most ${METADATA_MAX} entries` }),
+  ),
+}).openapi('IssueKeyBody') satisfies z.ZodType<IssueKeyBody>;
+
+const something = (patch: object) => Object.keys(patch).length > 0;
+
+export const patchKeyBody = strict({ usd_cap: optional(usdCap), expires_in: optional(expiresIn) })
+  .refine(something, { error: 'give usd_cap, expires_in or both' })
+  .openapi('PatchKeyBody');
+
+export const patchJobBody = strict({ usd_cap: usdCap }).openapi('PatchJobBody');
+
+export const resolveBody = z
+  .discriminatedUnion('outcome', [
+    strict({
+      outcome: z.literal('settled'),
+      usd: usd('What the call cost.'),
+      vendor_id: optional(text(200, "The vendor's id of what was made.")),
+    }),
+    strict({ outcome: z.literal('released') }),
+  ])
+  .openapi('ResolveBody') satisfies z.ZodType<ResolveBody>;
+
+const limit = optional(
+  z.coerce.number<string>().int().min(1).max(LIMIT_MAX).openapi({ type: 'integer', description: 'Rows a page; 100 by default.' }),
+);
+const filter = optional(z.string().min(1).max(300));
+const cursor = optional(z.string().max(64).openapi({ description: '`next_cursor` of the page before.' }));
+
+export const keysQuery = strict({
+  label: filter,
+  job_id: filter,
+  state: optional(z.enum(KEY_STATES)),
+  cursor,
+  limit,
+});
+
+export const callsQuery = strict({
+  label: filter,
+  job_id: filter,
+  key_id: filter,
+  state: optional(z.enum(CALL_STATES)),
+  record_id: filter,
+  vendor_id: filter,
+  cursor,
+  limit: limit.openapi({ description: 'Rows a page, 100 by default; of a stream, the most rows in all.' }),
+});
+
+export const summaryQuery = strict({ label: z.string().min(1).max(200) });
+export const revokeQuery = strict({ reason: optional(text(500, 'Kept with the key and in its events.')) });
+export const issueHeaders = z.object({ 'idempotency-key': optional(text(255, 'The same key and body give the same vault key.')) });
+
+const time = z.iso.datetime();
+const amount = z.number();
+const counts = <T extends string>(states: readonly T[]) =>
+  z.strictObject(Object.fromEntries(states.map((state) => [state, z.int()])) as Record<T, z.ZodInt>);
+
+const spend = z
+  .strictObject({
+    settled_usd: amount,
+    out_usd: amount.openapi({ description: 'Of settled_usd: refunds, payouts and transfers.' }),
+    held_usd: amount,
+    unknown_usd: amount,
+    remaining_usd: amount.nullable().openapi({ description: 'What may still be spent now, by every budget that binds.' }),
+    calls: counts(CALL_STATES),
+  })
+  .openapi('Spend') satisfies z.ZodType<Spend>;
+
+const keyShape = {
+  key_id: z.string(),
+  vendor: z.enum(VENDOR_IDS),
+  account: z.string(),
+  agent_run_label: z.string(),
+  job_id: z.string().nullable(),
+  parent_key_id: z.string().nullable(),
+  usd_cap: amount.nullable(),
+  daily_usd_cap: amount.nullable(),
+  max_usd_per_call: amount.nullable(),
+  allowed_endpoints: z.array(z.string()).readonly(),
+  fx: z.record(z.string(), z.number()),
+  require_idempotency_key: z.boolean(),
+  on_cap: z.enum(['latch', 'refuse']),
+  lease_seconds: z.number().nullable(),
+  lease_expires_at: time.nullable(),
+  metadata: z.record(z.string(), z.string()),
+  issued_by: z.enum(['admin', 'worker']),
+  created_at: time,
+  expires_at: time,
+  revoked_at: time.nullable(),
+  revoke_reason: z.string().nullable(),
+  state: z.enum(KEY_STATES),
+  exhausted_by: z.string().nullable(),
+  spend,
+};
+
+export const keyView = z.strictObject(keyShape).openapi('KeyView') satisfies z.ZodType<KeyView>;
+
+export const issuedKey = z
+  .strictObject({ ...keyShape, vault_key: z.string(), base_url: z.string() })
+  .openapi('IssuedKey') satisfies z.ZodType<IssuedKey>;
+
+export const jobView = z
+  .strictObject({ job_id: z.string(), usd_cap: amount.nullable(), exhausted: z.boolean(), created_at: time, spend })
+  .openapi('JobView') satisfies z.ZodType<JobView>;
+
+export const revokedKey = z
+  .strictObject({ key_id: z.string(), state: z.enum(KEY_STATES), revoked_at: time, in_flight: z.int() })
+  .openapi('RevokedKey') satisfies z.ZodType<RevokedKey>;
+
+export const callView = z
+  .strictObject({
+    call_id: z.string(),
+    state: z.enum(CALL_STATES),
+    key_id: z.string(),
+    job_id: z.string().nullable(),
+    agent_run_label: z.string(),
+    vendor: z.enum(VENDOR_IDS),
+    account: z.string(),
+    method: z.string(),
+    path: z.string(),
+    route: z.string().nullable(),
+    record_id: z.string().nullable(),
+    idempotency_key: z.string().nullable(),
+    vendor_id: z.string().nullable(),
+    http_status: z.int().nullable(),
+    code: z.string().nullable(),
+    quote_usd: amount,
+    cost_usd: amount.nullable(),
+    replay_of: z.string().nullable(),
+    sends: z.int(),
+    workflow_id: z.string().nullable(),
+    activity_id: z.string().nullable(),
+    attempt: z.int().nullable(),
+    context: z.string().nullable(),
+    created_at: time,
+    ended_at: time.nullable(),
+  })
+  .openapi('CallView') satisfies z.ZodType<CallView>;
+
+const page = <T extends z.ZodType>(item: T) =>
+  z.strictObject({ items: z.array(item).readonly(), next_cursor: z.string().nullable() });
+
+export const keyPage = page(keyView).openapi('KeyPage') satisfies z.ZodType<Page<KeyView>>;
+export const callPage = page(callView).openapi('CallPage') satisfies z.ZodType<Page<CallView>>;
+
+export const summaryView = z
+  .strictObject({ label: z.string(), keys: counts(KEY_STATES), spend })
+  .openapi('SummaryView') satisfies z.ZodType<SummaryView>;
+
+export const health = z.strictObject({ status: z.literal('ok') });
+
+export const errorBody = z
+  .strictObject({
+    error: z.strictObject({
+      code: z.enum(Object.keys(CONTROL_ERRORS) as (keyof typeof CONTROL_ERRORS)[]),
+      message: z.string(),
+      issues: z.array(z.strictObject({ path: z.string(), message: z.string() })).readonly(),
+    }),
+  })
+  .openapi('Error');
+
+/** CSV writes these columns, in this order. */
+export const CALL_COLUMNS = Object.keys(callView.shape) as readonly (keyof CallView)[];

@@ -1,0 +1,127 @@
+/** Sends a call to the vendor, once, and says for certain whether a byte of it may have left. */
+import { type Dispatcher, Pool } from 'undici';
+
+export interface Upstream {
+  readonly method: string;
+  /** Path and query. */
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | null;
+}
+
+/**
+ * `unsent`: no byte left, so nothing can have been executed. `lost`: the call was sent and no whole answer came.
+ */
+export type Sent =
+  | { readonly kind: 'answered'; readonly status: number; readonly headers: AnswerHeaders; readonly body: Buffer }
+  | { readonly kind: 'unsent'; readonly reason: string }
+  | { readonly kind: 'lost'; readonly reason: string };
+
+export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
+
+/** Largest answer that is read; vendors' lists stay far below. */
+const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** No call waits in a queue of the pool: a connection is opened for each that finds none free. */
+const CONNECTIONS_MAX = 1_024;
+
+export interface ForwarderOptions {
+  readonly origin: string;
+  /** Milliseconds from the first byte sent to the last byte of the answer. */
+  readonly timeoutMs: number;
+}
+
+/** One vendor account's connections. */
+export class Forwarder {
+  readonly #pool: Pool;
+  readonly #timeoutMs: number;
+
+  constructor({ origin, timeoutMs }: ForwarderOptions) {
+    this.#pool = new Pool(origin, {
+      connections: CONNECTIONS_MAX,
+      pipelining: 1,
+      connect: { timeout: CONNECT_TIMEOUT_MS },
+      headersTimeout: timeoutMs + 1_000,
+      bodyTimeout: timeoutMs + 1_000,
+    });
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * Sends the call. `mayLeave` is asked in the same turn of the event loop in which the first byte is written: when it
+   * names a reason, nothing is sent. Never throws.
+   */
+  send(call: Upstream, mayLeave: () => string | undefined): Promise<Sent> {
+    return new Promise((resolve) => {
+      const exchange = new Exchange(mayLeave, this.#timeoutMs, resolve);
+      try {
+        this.#pool.dispatch(
+          { method: call.method as 'GET', path: call.path, headers: call.headers, body: call.body, idempotent: false },
+          exchange,
+        );
+      } catch (error) {
+        // dispatch throws for what it will not send at all: a closed pool, an invalid header.
+        resolve({ kind: 'unsent', reason: reasonOf(error) });
+      }
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+}
+
+/** The life of one call on the wire, as undici's dispatcher tells it. */
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly #mayLeave: () => string | undefined;
+  readonly #timeoutMs: number;
+  readonly #resolve: (sent: Sent) => void;
+  readonly #chunks: Buffer[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #sent = false;
+  #status = 0;
+  #headers: AnswerHeaders = {};
+  #bytes = 0;
+
+  constructor(mayLeave: () => string | undefined, timeoutMs: number, resolve: (sent: Sent) => void) {
+    this.#mayLeave = mayLeave;
+    this.#timeoutMs = timeoutMs;
+    this.#resolve = resolve;
+  }
+
+  /** Called right before the request is written to an open connection; what it throws stops the write. */
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    const reason = this.#mayLeave();
+    if (reason !== undefined) throw new Error(reason);
+    this.#sent = true;
+    this.#timer = setTimeout(() => controller.abort(new Error('the vendor did not answer in time')), this.#timeoutMs);
+  }
+
+  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: AnswerHeaders): void {
+    this.#status = status;
+    this.#headers = headers;
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#bytes += chunk.length;
+    this.#chunks.push(chunk);
+    if (this.#bytes > ANSWER_BYTES_MAX) controller.abort(new Error('the answer is too large'));
+  }
+
+  onResponseEnd(): void {
+    clearTimeout(this.#timer);
+    const body = this.#chunks.length === 1 && this.#chunks[0] ? this.#chunks[0] : Buffer.concat(this.#chunks);
+    this.#resolve({ kind: 'answered', status: this.#status, headers: this.#headers, body });
+  }
+
+  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    clearTimeout(this.#timer);
+    this.#resolve({ kind: this.#sent ? 'lost' : 'unsent', reason: reasonOf(error) });
+  }
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = (error as { code?: unknown }).code;
+  return typeof code === 'string' && !error.message.includes(code) ? `${code}: ${error.message}` : error.message;
+}

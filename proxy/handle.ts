@@ -1,0 +1,316 @@
+/** The whole story of a vendor call, in order. No other file knows this order. */
+import type { Logger } from 'pino';
+import { pack, refusalReply, type Reply, unpack, vendorReply, withCall } from './answers';
+import type { Authenticator } from './authenticate';
+import { type Authorised, authorise } from './authorise';
+import { callFacts, claimKey, type DataRequest, destination, upstreamHeaders } from './call';
+import { type Micros, Refusal } from './contract';
+import type { Forwarder, Sent } from './forward';
+import { newId } from './ids';
+import { Departures, Flights } from './inFlight';
+import { judge, type Verdict } from './judge';
+import type { KeyFacts } from './ledger/facts';
+import { finish, type Outcome } from './ledger/finish';
+import type { Ledger } from './ledger/ledger';
+import { type CallFacts, deadRefusal, refuseCall, reserve, type Reserved, type ReserveInput } from './ledger/reserve';
+import { lookUp } from './lookup';
+import type { ProxyMetrics } from './metrics';
+import { decodeBody, encodeForm, fingerprint, readPath, readRequest } from './reading';
+import { scopeHash, type Seal } from './seal';
+import { StoreError } from './stores/store';
+import { VENDORS } from './vendors';
+import type { Vendor, VendorRequest } from './vendors/vendor';
+
+export interface Account {
+  readonly secret: string;
+  readonly secretBytes: Buffer;
+  readonly forwarder: Forwarder;
+}
+
+export interface Steps {
+  readonly authenticator: Authenticator;
+  readonly ledger: Ledger;
+  readonly seal: Seal;
+  readonly accounts: ReadonlyMap<string, Account>;
+  readonly departures: Departures;
+  readonly epoch: string;
+  readonly budgetWaitMs: number;
+  readonly claimWaitMs: number;
+  readonly metrics: ProxyMetrics;
+  readonly logger: Logger;
+}
+
+/** A call on its way through the steps. */
+interface Passage {
+  readonly facts: KeyFacts;
+  readonly vendor: Vendor;
+  readonly request: VendorRequest;
+  readonly authorised: Authorised;
+  readonly call: CallFacts;
+  readonly requestId: string;
+  readonly account: Account;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly gone: () => boolean;
+}
+
+type Held = Extract<Reserved, { kind: 'held' | 'resend' }>;
+
+/** How long an executed call waits for a store that cannot be written, before its caller hears `outcome_unknown`. */
+const SETTLE_WAIT_MS = 10_000;
+
+/** Answers the handler of the data plane. It never rejects; undefined: the client has gone, nothing was reserved. */
+export function createHandler(steps: Steps): (request: DataRequest) => Promise<Reply | undefined> {
+  const { ledger, departures, metrics } = steps;
+  const claims = new Flights();
+  const objects = new Flights();
+
+  return async function handle(incoming) {
+    const requestId = newId('req');
+    let vendor = VENDORS.stripe;
+    try {
+      return await attempt(incoming, requestId, (known) => (vendor = known));
+    } catch (error) {
+      if (error === CLIENT_GONE) return undefined;
+      const refusal = asRefusal(error, steps.logger);
+      metrics.refusals.inc({ code: refusal.code });
+      return refusalReply(vendor, refusal, requestId);
+    }
+  };
+
+  async function attempt(incoming: DataRequest, requestId: string, shape: (vendor: Vendor) => void): Promise<Reply> {
+    const facts = await steps.authenticator.authenticate(incoming.headers.authorization);
+    const vendor = VENDORS[facts.vendor];
+    shape(vendor);
+    const call = callFacts(incoming, facts, newId('call'), steps.epoch);
+    const passage = await refusing(call, () => admit(incoming, facts, vendor, call, requestId));
+    return spend({ ...passage, call: { ...call, route: passage.authorised.route.name, path: passage.request.path } });
+  }
+
+  /** Reads and authorises, without the store. */
+  function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, call: CallFacts, requestId: string): Passage {
+    const target = destination(readPath(incoming.url), vendor);
+    const bodyText = decodeBody(incoming.body);
+    const request = readRequest({ method: incoming.method, target, headers: incoming.headers, bodyText });
+    const authorised = authorise(facts, vendor, request, call.idempotencyKey !== null);
+    const account = steps.accounts.get(facts.account);
+    if (account === undefined) {
+      const text = `account_not_allowed: the proxy has no credential for account ${facts.account} any more.`;
+      throw new Refusal('account_not_allowed', text);
+    }
+    const headers = upstreamHeaders(incoming.headers, vendor, account.secret);
+    return { facts, vendor, request, authorised, call, requestId, account, headers, gone: incoming.gone };
+  }
+
+  /** Holds the money, sends, settles; one at a time for an idempotency key and for a vendor object. */
+  async function spend(passage: Passage): Promise<Reply> {
+    const { facts, request, authorised, call } = passage;
+    const key = claimKey(passage.call, request, authorised.price.kind === 'free');
+    const scope = key && scopeHash([facts.account, request.method, request.path, key].join('\n'));
+    const claim = scope === undefined ? null : { scope, fingerprint: fingerprint(request) };
+    const { price } = authorised;
+    const object =
+      'objectId' in price && price.objectId !== undefined ? `${facts.account}/${price.objectId}` : undefined;
+
+    const release: (() => void)[] = [];
+    try {
+      if (scope !== undefined) release.push(await turn(claims, scope, passage, 'its idempotency key'));
+      if (object !== undefined) release.push(await turn(objects, object, passage, object));
+      const reserved = await reserveMoney(passage, claim);
+      if (reserved.kind === 'replay') return replay(reserved, passage);
+      const sentKey = key ?? `kb1_${call.callId}`;
+      return await send(reserved, passage, request.method === 'POST' ? sentKey : undefined);
+    } finally {
+      for (const giveBack of release) giveBack();
+    }
+  }
+
+  async function turn(flights: Flights, name: string, { call }: Passage, what: string): Promise<() => void> {
+    const giveBack = await flights.take(name, steps.claimWaitMs);
+    if (giveBack !== undefined) return giveBack;
+    const text = `idempotency_in_progress: another call with ${what} has not ended yet; try again.`;
+    return refusing(call, () => {
+      throw new Refusal('idempotency_in_progress', text, { retry_after_seconds: 1 });
+    });
+  }
+
+  async function reserveMoney(passage: Passage, claim: ReserveInput['claim']) {
+    const { facts, vendor, authorised, call } = passage;
+    const deadline = Date.now() + steps.budgetWaitMs;
+    let input: ReserveInput = {
+      ...call,
+      price: authorised.price,
+      claim,
+      vendorIdempotent: vendor.idempotent,
+      toMicros: (minor, currency) => vendor.toMicros(minor, currency, { fx: facts.fx }),
+    };
+    for (;;) {
+      if (passage.gone()) throw CLIENT_GONE;
+      const reserving = input;
+      const reserved = await ledger.hold((rows, now) => reserve(rows, now, reserving));
+      switch (reserved.kind) {
+        case 'held':
+        case 'resend':
+        case 'replay':
+          return reserved;
+        case 'refused':
+          throw reserved.refusal;
+        case 'in_progress':
+          throw new Refusal(
+            'idempotency_in_progress',
+            `idempotency_in_progress: call ${reserved.call.call_id} has not ended yet.`,
+            {
+              retry_after_seconds: 1,
+            },
+          );
+        case 'lookup': {
+          const { objectId } = reserved;
+          const seen = await refusing(call, () =>
+            lookUp(passage, objectId, () => mayNotLeave(facts, Date.now() + 5_000)),
+          );
+          input = { ...input, seen };
+          break;
+        }
+        case 'busy':
+          await waitForBudget(reserved, passage, deadline);
+          break;
+      }
+    }
+  }
+
+  async function waitForBudget(busy: Extract<Reserved, { kind: 'busy' }>, { call }: Passage, deadline: number) {
+    const left = deadline - Date.now();
+    if (left > 0 && (await ledger.waitFor(busy.budgetId, busy.quoteMicros, left))) return;
+    await refusing(call, () => {
+      throw busy.refusal;
+    });
+  }
+
+  function mayNotLeave(facts: KeyFacts, sendBy: number): string | undefined {
+    if (departures.isDead(facts)) return 'the key was revoked';
+    return Date.now() > sendBy ? 'the reservation is too old to be sent' : undefined;
+  }
+
+  /** Past this line the call is finished and settled, whatever the client does. */
+  async function send(held: Held, passage: Passage, idempotencyKey: string | undefined): Promise<Reply> {
+    const { facts, vendor, request, authorised, account, headers } = passage;
+    const departure = departures.begin(facts);
+    try {
+      const started = performance.now();
+      const sent = await account.forwarder.send(
+        {
+          method: request.method,
+          path: request.query.length > 0 ? `${request.path}?${encodeForm(request.query)}` : request.path,
+          headers: idempotencyKey === undefined ? headers : { ...headers, 'idempotency-key': idempotencyKey },
+          body: request.method === 'GET' ? null : encodeForm(request.body),
+        },
+        () => {
+          const reason = mayNotLeave(facts, held.sendBy);
+          departure.sent = reason === undefined;
+          return reason;
+        },
+      );
+      metrics.upstreamSeconds.observe({ vendor: vendor.id }, (performance.now() - started) / 1000);
+      const terms = { fx: facts.fx };
+      const first = held.kind === 'held';
+      const verdict = judge({ sent, vendor, route: authorised.route, price: authorised.price, terms, first });
+      return await settle(held, passage, sent, verdict);
+    } finally {
+      departures.end(departure);
+    }
+  }
+
+  async function settle(held: Held, passage: Passage, sent: Sent, verdict: Verdict): Promise<Reply> {
+    const { call, vendor, account, requestId, facts } = passage;
+    const callId = held.kind === 'resend' ? held.call.call_id : call.callId;
+    const reply =
+      sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body, account.secretBytes) : null;
+    const outcome = sealed(verdict, reply, callId);
+    const recorded = ledger.record((rows, now) => finish(rows, now, callId, outcome));
+    const finished = await Promise.race([recorded, after(SETTLE_WAIT_MS)]);
+    if (finished === undefined) {
+      throw new Refusal('outcome_unknown', 'outcome_unknown: the call was sent, and the ledger cannot be written now.');
+    }
+    ledger.changed(finished.budgets);
+    metrics.calls.inc({ vendor: vendor.id, state: outcome.state });
+
+    if (outcome.state === 'unknown') throw unknownRefusal(callId, sent);
+    if (sent.kind === 'unsent') throw unsentRefusal(facts, callId, sent.reason);
+    if (sent.kind === 'lost' || reply === null) throw unknownRefusal(callId, sent);
+    return withCall(reply, callId, leftOf(finished.budgets, held.remainingMicros), requestId);
+  }
+
+  function sealed(verdict: Verdict, reply: Reply | null, callId: string): Outcome {
+    if (verdict.state !== 'settled') return verdict;
+    const { keepAnswer, ...outcome } = verdict;
+    const packed = keepAnswer && reply !== null ? pack(reply) : undefined;
+    return { ...outcome, answer: packed === undefined ? null : steps.seal.seal(packed, callId) };
+  }
+
+  function replay(reserved: Extract<Reserved, { kind: 'replay' }>, { call, vendor, requestId }: Passage): Reply {
+    metrics.calls.inc({ vendor: vendor.id, state: 'replayed' });
+    const stored = unpack(steps.seal.open(reserved.answer, reserved.call.call_id));
+    const replayed = { ...stored, headers: { ...stored.headers, 'idempotent-replayed': 'true' } };
+    return withCall(replayed, call.callId, reserved.remainingMicros, requestId);
+  }
+
+  function unsentRefusal(facts: KeyFacts, callId: string, reason: string): Refusal {
+    if (departures.isDead(facts)) return deadRefusal('key_revoked', facts.keyId);
+    const text = `upstream_unreachable: nothing was sent and the hold is released: ${reason}.`;
+    return new Refusal('upstream_unreachable', text, { call_id: callId });
+  }
+
+  /** Runs a step; what it refuses is recorded in the audit log against the key before the caller hears of it. */
+  async function refusing<T>(call: CallFacts, step: () => T | Promise<T>): Promise<T> {
+    try {
+      return await step();
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      throw await ledger
+        .submit((rows, now) => refuseCall(rows, now, call, error))
+        .catch((failure: unknown) => {
+          // The refusal stands also when it cannot be recorded: nothing leaves either way.
+          steps.logger.error({ err: failure, code: error.code }, 'a refusal could not be recorded');
+          return error;
+        });
+    }
+  }
+}
+
+/** Thrown to leave the steps when nobody waits for the answer and nothing is reserved. */
+const CLIENT_GONE = Symbol('client gone');
+
+function unknownRefusal(callId: string, sent: Sent): Refusal {
+  const why = sent.kind === 'answered' ? `the vendor answered ${sent.status}` : sent.reason;
+  const text =
+    `outcome_unknown: call ${callId} was sent and its outcome is not known (${why}); the money stays held. ` +
+    'Repeat it with the same idempotency key to learn the outcome.';
+  return new Refusal('outcome_unknown', text, { call_id: callId });
+}
+
+function asRefusal(error: unknown, logger: Logger): Refusal {
+  if (error instanceof Refusal) return error;
+  if (!(error instanceof StoreError)) logger.error({ err: error }, 'a vendor call failed inside the proxy');
+  const text = 'store_unavailable: the ledger cannot be read or written now, so no call goes out.';
+  return new Refusal('store_unavailable', text, { retry_after_seconds: 1 }, { cause: error });
+}
+
+function leftOf(
+  budgets: readonly {
+    cap_micros: Micros | null;
+    settled_micros: Micros;
+    held_micros: Micros;
+    unknown_micros: Micros;
+  }[],
+  otherwise: Micros | null,
+): Micros | null {
+  const left = budgets.flatMap((budget) =>
+    budget.cap_micros === null
+      ? []
+      : [Math.max(0, budget.cap_micros - budget.settled_micros - budget.held_micros - budget.unknown_micros)],
+  );
+  return left.length === 0 ? otherwise : Math.min(...left);
+}
+
+function after(milliseconds: number): Promise<undefined> {
+  return new Promise((resolve) => setTimeout(() => resolve(undefined), milliseconds).unref());
+}

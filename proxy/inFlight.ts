@@ -1,0 +1,78 @@
+/** What this process is doing right now: one flight per idempotency key or object, calls on the wire, dead keys. */
+import type { KeyFacts } from './ledger/facts';
+
+/** Callers that may wait for one flight; more are answered at once. */
+const WAITERS_MAX = 16;
+
+interface Flight {
+  waiters: number;
+  readonly landed: Promise<void>;
+}
+
+/** One at a time by name: an idempotency scope, or a vendor object whose mutations must not overlap. */
+export class Flights {
+  readonly #flights = new Map<string, Flight>();
+
+  /**
+   * Takes the name, or waits for it in turn. Answers how to give it back, or undefined when too many wait already or
+   * `timeoutMs` have passed.
+   */
+  async take(name: string, timeoutMs: number): Promise<(() => void) | undefined> {
+    const deadline = Date.now() + timeoutMs;
+    for (let flight = this.#flights.get(name); flight !== undefined; flight = this.#flights.get(name)) {
+      const left = deadline - Date.now();
+      if (left <= 0 || flight.waiters >= WAITERS_MAX) return undefined;
+      flight.waiters += 1;
+      await within(flight.landed, left);
+      flight.waiters -= 1;
+    }
+    let land = () => {};
+    const landed = new Promise<void>((resolve) => (land = resolve));
+    this.#flights.set(name, { waiters: 0, landed });
+    return () => {
+      this.#flights.delete(name);
+      land();
+    };
+  }
+}
+
+function within(promise: Promise<void>, timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, timeoutMs);
+    void promise.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+/** Calls that have been reserved and not ended, and the keys that were revoked in this process. */
+export class Departures {
+  readonly #active = new Set<{ readonly facts: KeyFacts; sent: boolean }>();
+  readonly #dead = new Set<string>();
+
+  begin(facts: KeyFacts) {
+    const departure = { facts, sent: false };
+    this.#active.add(departure);
+    return departure;
+  }
+
+  end(departure: { readonly facts: KeyFacts; sent: boolean }): void {
+    this.#active.delete(departure);
+  }
+
+  isDead({ keyId, ancestors }: KeyFacts): boolean {
+    return this.#dead.size > 0 && (this.#dead.has(keyId) || ancestors.some((id) => this.#dead.has(id)));
+  }
+
+  /** From now on nothing leaves with the key or those below it. Answers how many such calls are at the vendor. */
+  kill(keyId: string): number {
+    this.#dead.add(keyId);
+    const below = [...this.#active].filter(({ facts }) => facts.keyId === keyId || facts.ancestors.includes(keyId));
+    return below.filter(({ sent }) => sent).length;
+  }
+
+  get size(): number {
+    return this.#active.size;
+  }
+}

@@ -1,0 +1,138 @@
+/** The proxy as a value: `startProxy(options)` runs it, `close()` drains it. It knows nothing of Temporal. */
+import { getRequestListener } from '@hono/node-server';
+import { refusalReply } from './answers';
+import { Authenticator } from './authenticate';
+import { Refusal } from './contract';
+import { createControlApp } from './control/app';
+import { Forwarder } from './forward';
+import { type Account, createHandler } from './handle';
+import { newId } from './ids';
+import { Departures } from './inFlight';
+import { Ledger } from './ledger/ledger';
+import { createMetrics } from './metrics';
+import type { ProxyOptions, RunningProxy } from './options';
+import { recover } from './recover';
+import { masterKeyFile, Seal } from './seal';
+import { BODY_BYTES_MAX, listen, type Listening } from './server';
+import { openSqlite } from './stores/sqlite';
+import { StoreError } from './stores/store';
+import { VENDORS } from './vendors';
+
+export * from './contract';
+export * from './client';
+export type { AccountOptions, ProxyOptions, RunningProxy } from './options';
+export { StoreError } from './stores/store';
+
+const UPSTREAM_TIMEOUT_MS = 25_000;
+const BUDGET_WAIT_MS = 2_000;
+const CLAIM_WAIT_MS = 20_000;
+
+/**
+ * Opens the ledger, marks what a dead process left as unknown, and listens. Throws {@link StoreError} when the ledger
+ * cannot be opened, and an Error when the master key does not fit it or the port is taken.
+ */
+export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
+  const path = sqlitePath(options.store);
+  const store = openSqlite(path);
+  try {
+    const seal = new Seal(options.masterKeys ?? masterKeyFile(`${path}.keys`));
+    const metrics = createMetrics(store);
+    const ledger = new Ledger(store, (size, ms) => {
+      metrics.commitBatchSize.observe(size);
+      metrics.commitSeconds.observe(ms / 1000);
+    });
+    await ledger.submit((rows) => rows.put('meta', seal.checkAgainst(rows.get('meta', 'master_check'))));
+    await recover(ledger, options.logger);
+    return await serve(options, ledger, seal, metrics);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function serve(
+  options: ProxyOptions,
+  ledger: Ledger,
+  seal: Seal,
+  metrics: ReturnType<typeof createMetrics>,
+): Promise<RunningProxy> {
+  const { logger } = options;
+  const upstreamTimeoutMs = options.upstreamTimeoutMs ?? UPSTREAM_TIMEOUT_MS;
+  const accounts = openAccounts(options, upstreamTimeoutMs);
+  const departures = new Departures();
+  const epoch = newId('req');
+  let listening: Listening | undefined = undefined;
+  let draining = false;
+
+  const handle = createHandler({
+    authenticator: new Authenticator(seal, ledger),
+    ledger,
+    seal,
+    accounts,
+    departures,
+    epoch,
+    budgetWaitMs: options.budgetWaitMs ?? BUDGET_WAIT_MS,
+    claimWaitMs: options.claimWaitMs ?? CLAIM_WAIT_MS,
+    metrics,
+    logger,
+  });
+  const control = createControlApp({
+    ledger,
+    options,
+    epoch,
+    upstreamTimeoutMs,
+    killed: (keyId) => {
+      const inFlight = departures.kill(keyId);
+      ledger.wake();
+      return inFlight;
+    },
+    baseUrl: () => options.publicUrl ?? (listening as Listening | undefined)?.url ?? '',
+    vaultKeyFor: (keyId) => seal.vaultKeyFor(keyId),
+    draining: () => draining,
+    metrics,
+  });
+  const running: Listening = await listen(
+    {
+      handle,
+      tooLarge: () => {
+        const text = `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`;
+        return refusalReply(VENDORS.stripe, new Refusal('payload_too_large', text), newId('req'));
+      },
+      control: getRequestListener(control.fetch),
+      tls: options.tls,
+    },
+    options.host ?? '127.0.0.1',
+    options.port ?? 0,
+  );
+  listening = running;
+  logger.info({ url: running.url, accounts: [...accounts.keys()] }, 'the proxy is listening');
+
+  return {
+    url: running.url,
+    port: running.port,
+    async close() {
+      if (draining) return;
+      draining = true;
+      ledger.wake();
+      await running.drain(upstreamTimeoutMs + 10_000);
+      await ledger.idle();
+      await Promise.all([...accounts.values()].map(({ forwarder }) => forwarder.close()));
+      await ledger.store.close();
+      logger.info('the proxy has drained and stopped');
+    },
+  };
+}
+
+function openAccounts({ accounts }: ProxyOptions, timeoutMs: number): ReadonlyMap<string, Account> {
+  return new Map(
+    Object.entries(accounts).map(([name, { vendor, secret, upstream }]) => {
+      const forwarder = new Forwarder({ origin: upstream ?? VENDORS[vendor].origin, timeoutMs });
+      return [name, { secret, secretBytes: Buffer.from(secret), forwarder }];
+    }),
+  );
+}
+
+function sqlitePath(store: string): string {
+  if (!store.startsWith('sqlite:')) throw new StoreError(`The store "${store}" is not known: use sqlite:<path>.`);
+  return store.slice('sqlite:'.length);
+}

@@ -1,0 +1,67 @@
+/** What a vendor's answer is evidence of, DESIGN 5.4. Pure. */
+import type { Sent } from './forward';
+import type { Outcome } from './ledger/finish';
+import type { Price, PricingTerms, Route, Vendor } from './vendors/vendor';
+
+/** Refusals by the vendor before it does anything. Only the answer to the first send is evidence. */
+const CLEAR_REFUSALS = [400, 401, 403, 404, 429];
+
+/** An outcome before its answer is sealed. */
+export type Verdict =
+  | (Omit<Extract<Outcome, { state: 'settled' }>, 'answer'> & { readonly keepAnswer: boolean })
+  | Extract<Outcome, { state: 'released' | 'unknown' }>;
+
+export interface Judged {
+  readonly sent: Sent;
+  readonly vendor: Vendor;
+  readonly route: Route;
+  readonly price: Price;
+  readonly terms: PricingTerms;
+  /** The call had not been sent before. */
+  readonly first: boolean;
+}
+
+/**
+ * 2xx and 402 settle; a clear refusal in the vendor's own shape to the first send, or nothing sent, releases; all else
+ * is unknown. A free call has no money to hold: its outcome is never unknown.
+ */
+export function judge({ sent, vendor, route, price, terms, first }: Judged): Verdict {
+  const free = price.kind === 'free';
+  if (sent.kind === 'unsent') {
+    return { state: first || free ? 'released' : 'unknown', httpStatus: null, code: 'upstream_unreachable' };
+  }
+  if (sent.kind === 'lost') return { state: free ? 'released' : 'unknown', httpStatus: null, code: 'outcome_unknown' };
+
+  const { status } = sent;
+  const answer = parsed(sent.body);
+  const code = vendor.errorCode(answer);
+  if ((status >= 200 && status < 300) || status === 402) {
+    const spend = spendOf(status, answer, { route, price, terms });
+    if (spend === undefined) return { state: 'unknown', httpStatus: status, code: 'outcome_unknown' };
+    return { state: 'settled', httpStatus: status, code: status === 402 ? code : null, spend, keepAnswer: true };
+  }
+  const clear = CLEAR_REFUSALS.includes(status) && vendor.isVendorError(answer);
+  if (free || (clear && first)) return { state: 'released', httpStatus: status, code };
+  return { state: 'unknown', httpStatus: status, code };
+}
+
+function spendOf(status: number, answer: unknown, { route, price, terms }: Pick<Judged, 'route' | 'price' | 'terms'>) {
+  const value = route.value(status, answer, terms);
+  if (value === undefined) return price.kind === 'free' ? { micros: 0, out: false, vendorId: null } : undefined;
+  const { objectId } = value;
+  if (objectId === null || (price.kind === 'free' && price.objectId === undefined)) {
+    const micros = price.kind === 'free' ? 0 : value.valueMicros;
+    return { micros, out: value.out, vendorId: value.vendorId };
+  }
+  const takesOver = price.kind === 'object' && price.takesOver;
+  const mode = price.kind === 'free' ? 'lowers' : takesOver ? 'takes_over' : 'pays_rise';
+  return { object: { ...value, objectId }, mode } as const;
+}
+
+function parsed(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString()) as unknown;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,93 @@
+import assert from 'node:assert';
+import type { CallState, Micros } from '../contract';
+import type { Rows } from '../stores/store';
+import type { BudgetRow } from '../stores/tables';
+import type { KeyFacts } from './facts';
+
+/** UTC day of a time in milliseconds, `2026-11-24`. */
+export function utcDay(now: number): string {
+  return new Date(now).toISOString().slice(0, 10);
+}
+
+export function newBudget(budgetId: string, capMicros: Micros | null, now: number): BudgetRow {
+  return {
+    budget_id: budgetId,
+    first_cap_micros: capMicros,
+    created_at: now,
+    cap_micros: capMicros,
+    settled_micros: 0,
+    out_micros: 0,
+    held_micros: 0,
+    unknown_micros: 0,
+    latched: 0,
+    n_held: 0,
+    n_settled: 0,
+    n_released: 0,
+    n_unknown: 0,
+    n_refused: 0,
+    n_replayed: 0,
+  };
+}
+
+/** Every budget that a call of this key must fit today: key, job, day, and those of the keys above. */
+export function budgetIdsOf(facts: KeyFacts, day: string): readonly string[] {
+  if (facts.daily.length === 0) return facts.budgets;
+  return [...facts.budgets, ...facts.daily.map(([keyId]) => `day:${keyId}:${day}`)];
+}
+
+/** The budget's row; a daily one begins when it is first asked for. */
+export function budgetOf(rows: Rows, facts: KeyFacts | undefined, budgetId: string, now: number): BudgetRow {
+  const row = rows.get('budgets', budgetId);
+  if (row !== undefined) return row;
+  const cap = facts?.daily.find(([keyId]) => budgetId.startsWith(`day:${keyId}:`))?.[1];
+  assert(cap !== undefined, `budget ${budgetId} does not exist`);
+  return newBudget(budgetId, cap, now);
+}
+
+/** `key key_1`, `job billing`, `day key_1:2026-11-24`: how a refusal names the budget. */
+export function budgetName(budgetId: string): string {
+  return budgetId.replace(':', ' ');
+}
+
+/** Cap less all that is spent or may be; null without a cap. */
+export function remainingMicros(budget: BudgetRow): Micros | null {
+  if (budget.cap_micros === null) return null;
+  return Math.max(0, budget.cap_micros - budget.settled_micros - budget.held_micros - budget.unknown_micros);
+}
+
+export interface Movement {
+  readonly settled?: Micros;
+  readonly out?: Micros;
+  readonly held?: Micros;
+  readonly unknown?: Micros;
+  /** States whose count falls or rises by one. */
+  readonly from?: CallState;
+  readonly to?: CallState;
+  readonly latch?: boolean;
+}
+
+/** The budget after a movement. Totals are running totals: they are never summed again. */
+export function moved(budget: BudgetRow, { settled, out, held, unknown, from, to, latch }: Movement): BudgetRow {
+  const after: { -readonly [K in keyof BudgetRow]: BudgetRow[K] } = { ...budget };
+  after.settled_micros += settled ?? 0;
+  after.out_micros += out ?? 0;
+  after.held_micros += held ?? 0;
+  after.unknown_micros += unknown ?? 0;
+  if (from !== undefined) after[`n_${from}`] -= 1;
+  if (to !== undefined) after[`n_${to}`] += 1;
+  if (latch === true) after.latched = 1;
+  assert(after.held_micros >= 0 && after.unknown_micros >= 0, `${budget.budget_id}: less than nothing is held`);
+  assert(Number.isSafeInteger(after.settled_micros), `${budget.budget_id}: the total is no safe integer`);
+  return after;
+}
+
+export type Fit = 'fits' | 'busy' | 'exhausted' | 'exhausted_by_unknown';
+
+/** Does a call fit this budget now? */
+export function fit(budget: BudgetRow, quoteMicros: Micros): Fit {
+  const { cap_micros: cap, settled_micros: settled, unknown_micros: unknown, held_micros: held } = budget;
+  if (cap === null || quoteMicros === 0) return 'fits';
+  if (budget.latched === 1 || settled + quoteMicros > cap) return 'exhausted';
+  if (settled + unknown + quoteMicros > cap) return 'exhausted_by_unknown';
+  return settled + unknown + held + quoteMicros > cap ? 'busy' : 'fits';
+}

@@ -1,0 +1,158 @@
+/** How a call ends: the state and every total change in one step, by call id and expected state. Pure but for `rows`. */
+import assert from 'node:assert';
+import type { CallState, Micros } from '../contract';
+import type { Rows } from '../stores/store';
+import type { BudgetRow, CallRow } from '../stores/tables';
+import type { Valuation } from '../vendors/vendor';
+import { moved, type Movement } from './budgets';
+import { revalue, sharesOf, type SpendChange, takeOver } from './spend';
+
+export type Outcome =
+  | {
+      readonly state: 'settled';
+      readonly httpStatus: number | null;
+      readonly code: string | null;
+      /** The value of a vendor object, or a plain cost. */
+      readonly spend: ObjectSpend | Cost;
+      readonly answer: Buffer | null;
+    }
+  | { readonly state: 'released' | 'unknown'; readonly httpStatus: number | null; readonly code: string | null };
+
+export interface ObjectSpend {
+  readonly object: Valuation & { readonly objectId: string };
+  /**
+   * `takes_over`: the call's key pays the whole; `pays_rise`: it pays what the object rose by; `lowers`: a free call,
+   * which may give money back for an object that the ledger counts, and never adds any.
+   */
+  readonly mode: 'takes_over' | 'pays_rise' | 'lowers';
+}
+
+export interface Cost {
+  readonly micros: Micros;
+  readonly out: boolean;
+  readonly vendorId: string | null;
+}
+
+export interface Finished {
+  readonly call: CallRow;
+  /** The budgets whose totals changed, as they are now. */
+  readonly budgets: readonly BudgetRow[];
+  /** False: the call had ended before; nothing was changed. */
+  readonly changed: boolean;
+}
+
+/** Transitions of DESIGN 5.1. */
+const NEXT: Readonly<Partial<Record<CallState, readonly CallState[]>>> = {
+  held: ['settled', 'released', 'unknown'],
+  unknown: ['settled', 'released'],
+  released: ['settled'],
+};
+
+/**
+ * Ends a call, or marks it unknown. A call that is already in the state it should go to, or beyond, is left as it is.
+ * A cost above the hold, or above the cap, is recorded: it is a fact.
+ */
+export function finish(rows: Rows, now: number, callId: string, outcome: Outcome, actor = 'proxy'): Finished {
+  const before = rows.get('calls', callId);
+  assert(before !== undefined, `call ${callId} does not exist`);
+  if (NEXT[before.state]?.includes(outcome.state) !== true) return { call: before, budgets: [], changed: false };
+
+  const budgets = new Map<string, BudgetRow>();
+  const move = (id: string, movement: Movement) => {
+    const row = budgets.get(id) ?? rows.get('budgets', id);
+    assert(row !== undefined, `budget ${id} does not exist`);
+    budgets.set(id, moved(row, movement));
+  };
+  const holds = JSON.parse(before.budgets) as [string, Micros][];
+  for (const [id, micros] of holds) move(id, fromTo(before.state, outcome.state, micros));
+
+  const paid =
+    outcome.state === 'settled'
+      ? settle(
+          rows,
+          before,
+          outcome,
+          holds.map(([id]) => id),
+          move,
+        )
+      : undefined;
+  const call = ended(before, now, outcome, paid);
+  rows.put('calls', call);
+  for (const budget of budgets.values()) rows.put('budgets', budget);
+  rows.event({ kind: `call.${outcome.state}`, actor, key_id: call.key_id, call_id: callId, ...note(before, paid) });
+  return { call, budgets: [...budgets.values()], changed: true };
+}
+
+function fromTo(from: CallState, to: CallState, micros: Micros): Movement {
+  const held = from === 'held' ? -micros : 0;
+  const unknown = (from === 'unknown' ? -micros : 0) + (to === 'unknown' ? micros : 0);
+  return { held, unknown, from, to };
+}
+
+interface Paid {
+  readonly micros: Micros;
+  readonly vendorId: string | null;
+  readonly objectId: string | null;
+}
+
+function settle(
+  rows: Rows,
+  call: CallRow,
+  { spend }: Extract<Outcome, { state: 'settled' }>,
+  budgetIds: readonly string[],
+  move: (id: string, movement: Movement) => void,
+): Paid {
+  if (!('object' in spend)) {
+    const { micros, out, vendorId } = spend;
+    for (const id of budgetIds) move(id, { settled: micros, out: out ? micros : 0 });
+    return { micros, vendorId, objectId: call.object_id };
+  }
+  const { object, mode } = spend;
+  const objectId = `${call.account}/${object.objectId}`;
+  const known = rows.get('objects', objectId);
+  if (mode === 'lowers' && object.valueMicros >= (known?.value_micros ?? 0)) {
+    return { micros: 0, vendorId: object.vendorId, objectId };
+  }
+  const before = sharesOf(known);
+  const payer = { key: call.key_id, budgets: budgetIds };
+  const change = (mode === 'takes_over' ? takeOver : revalue)(before, payer, object.valueMicros);
+  applyChange(change, object.out, move);
+  rows.put('objects', {
+    object_id: objectId,
+    currency: object.currency,
+    out: object.out ? 1 : 0,
+    value_micros: object.valueMicros,
+    amount_micros: object.amountMicros,
+    shares: JSON.stringify(change.shares),
+  });
+  // What the call changed for its own key: a take-over pays the whole, less what the key paid before.
+  const own = change.changes.get(`key:${call.key_id}`) ?? object.valueMicros - (known?.value_micros ?? 0);
+  return { micros: own, vendorId: object.vendorId, objectId };
+}
+
+function applyChange({ changes }: SpendChange, out: boolean, move: (id: string, movement: Movement) => void): void {
+  for (const [id, micros] of changes) if (micros !== 0) move(id, { settled: micros, out: out ? micros : 0 });
+}
+
+function ended(call: CallRow, now: number, outcome: Outcome, paid: Paid | undefined): CallRow {
+  return {
+    ...call,
+    state: outcome.state,
+    http_status: outcome.httpStatus,
+    code: outcome.code,
+    object_id: paid?.objectId ?? call.object_id,
+    vendor_id: paid?.vendorId ?? call.vendor_id,
+    cost_micros: paid?.micros ?? (outcome.state === 'released' ? 0 : null),
+    answer: outcome.state === 'settled' ? outcome.answer : null,
+    ended_at: outcome.state === 'unknown' ? null : now,
+  };
+}
+
+function note(before: CallRow, paid: Paid | undefined): { data?: Record<string, unknown> } {
+  if (paid === undefined) return {};
+  const late = before.state === 'released';
+  const above = paid.micros > before.quote_micros;
+  return {
+    data: { micros: paid.micros, ...(late && { late: true }), ...(above && { above_hold: before.quote_micros }) },
+  };
+}

@@ -1,0 +1,185 @@
+/**
+ * Group commit over a store: what arrives while a commit is under way goes into the next one. Also where calls wait
+ * for money that other calls hold.
+ */
+import type { Micros } from '../contract';
+import type { Rows, Store } from '../stores/store';
+import { StoreError } from '../stores/store';
+import type { BudgetRow } from '../stores/tables';
+import { remainingMicros } from './budgets';
+
+type Operation<T> = (rows: Rows, now: number) => T;
+
+interface Pending {
+  readonly operation: Operation<unknown>;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+  /** Must not be lost: is tried again until the store takes it. */
+  readonly essential: boolean;
+}
+
+interface Waiter {
+  readonly quoteMicros: Micros;
+  readonly wake: () => void;
+}
+
+const BATCH_MAX = 512;
+const RETRY_MS = 100;
+/** Calls that may wait for budgets at one time; more are refused as `budget_busy` at once. */
+const WAITERS_MAX = 2_000;
+
+export interface CommitObserver {
+  (batchSize: number, milliseconds: number): void;
+}
+
+export class Ledger {
+  readonly store: Store;
+  readonly #observe: CommitObserver;
+  readonly #waiters = new Map<string, Set<Waiter>>();
+  #waiting = 0;
+  #queue: Pending[] = [];
+  #committing = false;
+  #scheduled = false;
+
+  constructor(store: Store, observe: CommitObserver = () => {}) {
+    this.store = store;
+    this.#observe = observe;
+  }
+
+  /**
+   * Runs an operation in the next commit and resolves once that is durable. The operation is synchronous and pure but
+   * for `rows`. Rejects with what the operation throws (then it changed nothing), or with {@link StoreError}.
+   */
+  submit<T>(operation: Operation<T>): Promise<T> {
+    return this.#enqueue(operation, false);
+  }
+
+  /** Like {@link submit} for what has happened already: while the store cannot be written it is tried again. */
+  record<T>(operation: Operation<T>): Promise<T> {
+    return this.#enqueue(operation, true);
+  }
+
+  /** Like {@link submit} for what would hold new money: refused while the disk is nearly full. */
+  hold<T>(operation: Operation<T>): Promise<T> {
+    if (!this.store.acceptsHolds()) return Promise.reject(new StoreError('The disk of the ledger is nearly full.'));
+    return this.#enqueue(operation, false);
+  }
+
+  /**
+   * Resolves when a call of this size may fit the budget or can be refused for good, or after `timeoutMs`.
+   * Answers false at once when too many wait already.
+   */
+  async waitFor(budgetId: string, quoteMicros: Micros, timeoutMs: number): Promise<boolean> {
+    if (this.#waiting >= WAITERS_MAX) return false;
+    const waiters = this.#waiters.get(budgetId) ?? new Set();
+    this.#waiters.set(budgetId, waiters);
+    this.#waiting += 1;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      waiters.add({
+        quoteMicros,
+        wake: () => {
+          clearTimeout(timer);
+          resolve();
+        },
+      });
+    });
+    this.#waiting -= 1;
+    return true;
+  }
+
+  /** Tells those who wait for these budgets what is left of them now, first come first served. */
+  changed(budgets: readonly BudgetRow[]): void {
+    for (const budget of budgets) {
+      const waiters = this.#waiters.get(budget.budget_id);
+      if (waiters === undefined) continue;
+      let left = remainingMicros(budget) ?? Number.MAX_SAFE_INTEGER;
+      const hopeless =
+        budget.cap_micros === null ? Infinity : budget.cap_micros - budget.settled_micros - budget.unknown_micros;
+      for (const waiter of waiters) {
+        const fits = waiter.quoteMicros <= left;
+        if (!fits && waiter.quoteMicros <= hopeless && budget.latched === 0) continue;
+        if (fits) left -= waiter.quoteMicros;
+        waiters.delete(waiter);
+        waiter.wake();
+      }
+      if (waiters.size === 0) this.#waiters.delete(budget.budget_id);
+    }
+  }
+
+  /** Wakes all who wait for a budget: a cap rose, a key died, or the process is stopping. */
+  wake(): void {
+    const all = [...this.#waiters.values()];
+    this.#waiters.clear();
+    for (const waiters of all) for (const waiter of waiters) waiter.wake();
+  }
+
+  /** Resolves when everything submitted so far is durable or has failed. */
+  async idle(): Promise<void> {
+    while (this.#committing || this.#queue.length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+
+  #enqueue<T>(operation: Operation<T>, essential: boolean): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.#queue.push({ operation, resolve: resolve as (value: unknown) => void, reject, essential });
+      this.#schedule();
+    });
+  }
+
+  /** `setImmediate`: everything that the sockets brought in this turn of the event loop shares one commit. */
+  #schedule(): void {
+    if (this.#scheduled || this.#committing) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      void this.#commit();
+    });
+  }
+
+  async #commit(): Promise<void> {
+    const batch = this.#queue.splice(0, BATCH_MAX);
+    if (batch.length === 0) return;
+    this.#committing = true;
+    const started = performance.now();
+    let retryMs = 0;
+    try {
+      const answers = await this.#write(batch);
+      for (const answer of answers) answer();
+    } catch (error) {
+      retryMs = this.#failed(batch, error);
+    }
+    this.#observe(batch.length, performance.now() - started);
+    if (retryMs > 0) await new Promise((resolve) => setTimeout(resolve, retryMs));
+    this.#committing = false;
+    if (this.#queue.length > 0) this.#schedule();
+  }
+
+  /** One operation that throws fails alone. Nobody hears of success before the commit is durable. */
+  async #write(batch: readonly Pending[]): Promise<(() => void)[]> {
+    let answers: (() => void)[] = [];
+    await this.store.commit((rows, now) => {
+      answers = batch.map(({ operation, resolve, reject }) => {
+        try {
+          const value = rows.attempt(() => operation(rows, now));
+          return () => resolve(value);
+        } catch (error) {
+          // A store that fails while it loads fails the whole commit, not this operation.
+          if (isStoreFailure(error)) throw error;
+          return () => reject(error);
+        }
+      });
+    });
+    return answers;
+  }
+
+  #failed(batch: readonly Pending[], error: unknown): number {
+    const kept = batch.filter(({ essential }) => essential);
+    for (const { essential, reject } of batch) if (!essential) reject(error);
+    this.#queue.unshift(...kept);
+    return kept.length > 0 ? RETRY_MS : 0;
+  }
+}
+
+function isStoreFailure(error: unknown): boolean {
+  return error instanceof StoreError || (error instanceof Error && error.name === 'SqliteError');
+}

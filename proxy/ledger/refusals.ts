@@ -1,0 +1,98 @@
+/** Refused calls in the audit log, and the words of refusals that the ledger decides. */
+import { formatUsd, microsToUsd, type Micros, Refusal } from '../contract';
+import type { Rows } from '../stores/store';
+import type { BudgetRow, CallRow } from '../stores/tables';
+import { budgetIdsOf, budgetName, budgetOf, moved, remainingMicros, utcDay } from './budgets';
+import type { KeyFacts } from './facts';
+import type { CallFacts } from './reserve';
+
+/** Refusals of one key and code that are written as rows; those beyond are only counted. */
+export const REFUSAL_ROWS_MAX = 1_000;
+
+/** Records a refusal against a known key, and answers it with the call id that the audit log has it under. */
+export function recordRefusal(rows: Rows, now: number, call: CallFacts, refusal: Refusal): Refusal {
+  const { facts } = call;
+  const day = utcDay(now);
+  for (const id of budgetIdsOf(facts, day)) {
+    rows.put('budgets', moved(budgetOf(rows, facts, id, now), { to: 'refused' }));
+  }
+  const refusalId = `${facts.keyId}/${refusal.code}`;
+  const count = (rows.get('refusals', refusalId)?.count ?? 0) + 1;
+  rows.put('refusals', { refusal_id: refusalId, count });
+  if (count > REFUSAL_ROWS_MAX) return refusal;
+  rows.put('calls', {
+    ...newCall(call, now, day),
+    state: 'refused',
+    code: refusal.code,
+    http_status: null,
+    quote_micros: Math.round((refusal.details.needed_usd ?? 0) * 1e6),
+    ended_at: now,
+  });
+  return new Refusal(
+    refusal.code,
+    refusal.message,
+    { ...refusal.details, call_id: call.callId },
+    { cause: refusal.cause },
+  );
+}
+
+/** A call row with nothing decided yet. */
+export function newCall(call: CallFacts, now: number, day: string): CallRow {
+  return {
+    call_id: call.callId,
+    key_id: call.facts.keyId,
+    job_id: call.facts.jobId,
+    account: call.facts.account,
+    method: call.method,
+    path: call.path,
+    route: call.route,
+    record_id: call.recordId,
+    idempotency_key: call.idempotencyKey,
+    scope: null,
+    budgets: '[]',
+    day,
+    quote_micros: 0,
+    replay_of: null,
+    workflow_id: call.workflowId,
+    activity_id: call.activityId,
+    attempt: call.attempt,
+    context: call.context,
+    created_at: now,
+    state: 'held',
+    object_id: null,
+    vendor_id: null,
+    http_status: null,
+    code: null,
+    cost_micros: null,
+    sends: 0,
+    epoch: call.epoch,
+    send_by: 0,
+    ended_at: null,
+    answer: null,
+  };
+}
+
+/** Why a budget refuses, in numbers, and what would have allowed the call. */
+export function budgetRefusal(code: 'cap_exhausted' | 'budget_busy', budget: BudgetRow, quoteMicros: Micros): Refusal {
+  const cap = budget.cap_micros ?? 0;
+  const { settled_micros: settled, held_micros: held, unknown_micros: unknown } = budget;
+  const left = remainingMicros(budget) ?? 0;
+  const sums = `settled ${formatUsd(settled)}, held ${formatUsd(held)}, unknown ${formatUsd(unknown)}`;
+  const wayOut =
+    code === 'budget_busy'
+      ? 'Only money held by calls in flight prevents it: try again.'
+      : `A cap of ${formatUsd(settled + held + unknown + quoteMicros)} would have allowed it.`;
+  const message =
+    `${code}: needs ${formatUsd(quoteMicros)}, ${formatUsd(left)} left of ${formatUsd(cap)} in ` +
+    `${budgetName(budget.budget_id)} (${sums}). ${wayOut}`;
+  return new Refusal(code, message, {
+    needed_usd: microsToUsd(quoteMicros),
+    settled_usd: microsToUsd(settled),
+    held_usd: microsToUsd(held),
+    unknown_usd: microsToUsd(unknown),
+    cap_usd: microsToUsd(cap),
+    remaining_usd: microsToUsd(left),
+    budget: budgetName(budget.budget_id),
+    ...(code === 'budget_busy' && { retry_after_seconds: 1 }),
+  });
+}

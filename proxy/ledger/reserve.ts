@@ -1,0 +1,293 @@
+/**
+ * The one atomic step before a call may leave, DESIGN 5.2: the key and those above it alive, the claim, the object,
+ * every budget, and the hold. Pure but for `rows`; it runs inside a commit.
+ */
+import { type Micros, Refusal } from '../contract';
+import type { Rows } from '../stores/store';
+import type { BudgetRow, CallRow, ObjectRow } from '../stores/tables';
+import type { Amount, Price, Valuation } from '../vendors/vendor';
+import { budgetIdsOf, budgetOf, fit, moved, remainingMicros, utcDay } from './budgets';
+import { type DeadCode, type KeyFacts, lifeOf } from './facts';
+import { budgetRefusal, newCall, recordRefusal } from './refusals';
+import { countedOn, sharesOf } from './spend';
+
+/** A reserved call must begin to leave within this time, so that a paused process that wakes late does not send. */
+export const SEND_BY_MS = 5_000;
+/** Stripe keeps idempotency keys for 24 h: later, a retry could be executed anew. Source: VENDORS 2.5. */
+export const RESEND_MS_MAX = 23 * 3_600_000;
+
+export interface CallFacts {
+  readonly callId: string;
+  readonly facts: KeyFacts;
+  readonly epoch: string;
+  readonly method: string;
+  readonly path: string;
+  readonly route: string | null;
+  readonly idempotencyKey: string | null;
+  readonly recordId: string | null;
+  readonly workflowId: string | null;
+  readonly activityId: string | null;
+  readonly attempt: number | null;
+  readonly context: string | null;
+}
+
+export interface ReserveInput extends CallFacts {
+  readonly price: Price;
+  /** Null: the call takes no claim. */
+  readonly claim: { readonly scope: string; readonly fingerprint: string } | null;
+  /** May an unknown call be sent again with its idempotency key? */
+  readonly vendorIdempotent: boolean;
+  readonly toMicros: (minor: number, currency: string) => Micros | undefined;
+  /** The object as the vendor shows it, where the ledger does not know it. */
+  readonly seen?: Valuation;
+}
+
+export type Reserved =
+  | {
+      readonly kind: 'held';
+      readonly sendBy: number;
+      readonly remainingMicros: Micros | null;
+    }
+  /** The call is unknown and its money held: send it again with the same key. */
+  | {
+      readonly kind: 'resend';
+      readonly call: CallRow;
+      readonly sendBy: number;
+      readonly remainingMicros: Micros | null;
+    }
+  | {
+      readonly kind: 'replay';
+      readonly call: CallRow;
+      readonly answer: Buffer;
+      readonly remainingMicros: Micros | null;
+    }
+  | { readonly kind: 'in_progress'; readonly call: CallRow }
+  /** The object is not in the ledger: look it up at the vendor and reserve again with `seen`. */
+  | { readonly kind: 'lookup'; readonly objectId: string }
+  /** Only holds in flight prevent the call. Nothing is recorded: wait for the budget, then reserve again. */
+  | { readonly kind: 'busy'; readonly budgetId: string; readonly quoteMicros: Micros; readonly refusal: Refusal }
+  | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+export function reserve(rows: Rows, now: number, input: ReserveInput): Reserved {
+  const prior = input.claim === null ? undefined : claimed(rows, input.claim.scope);
+  const life = lifeOf(rows, now, input.facts.keyId, input.facts.ancestors);
+  if (life.dead !== undefined) return refuse(rows, now, input, deadRefusal(life.dead, input.facts.keyId, prior?.call));
+  const sendBy = Math.min(now + SEND_BY_MS, life.until);
+  if (prior !== undefined) return again(rows, now, input, prior, sendBy);
+  return hold(rows, now, input, sendBy);
+}
+
+/** Records a refusal that was decided before the reserve step, unless the key is dead: that comes first. */
+export function refuseCall(rows: Rows, now: number, call: CallFacts, refusal: Refusal): Refusal {
+  const { dead } = lifeOf(rows, now, call.facts.keyId, call.facts.ancestors);
+  return recordRefusal(rows, now, call, dead === undefined ? refusal : deadRefusal(dead, call.facts.keyId));
+}
+
+/** The call that has the claim; undefined when it is free. A released call has given it back. */
+function claimed(rows: Rows, scope: string): { call: CallRow; fingerprint: string } | undefined {
+  const claim = rows.get('claims', scope);
+  const call = claim === undefined ? undefined : rows.get('calls', claim.call_id);
+  if (claim === undefined || call === undefined || call.state === 'released') return undefined;
+  return { call, fingerprint: claim.fingerprint };
+}
+
+/** Names the earlier call with the same idempotency key, so that a caller can tell what became of its record. */
+export function deadRefusal(code: DeadCode, keyId: string, prior?: CallRow): Refusal {
+  const why = {
+    key_invalid: 'was never issued here',
+    key_revoked: 'was revoked, itself or through a key above it',
+    key_expired: 'has expired, itself or through a key above it',
+  }[code];
+  const before = prior === undefined ? '' : ` An earlier call with this idempotency key is ${prior.state}.`;
+  return new Refusal(code, `${code}: the vault key ${keyId} ${why}; nothing was sent.${before}`, {
+    key_id: keyId,
+    ...(prior !== undefined && {
+      prior_call: { call_id: prior.call_id, state: prior.state, vendor_id: prior.vendor_id },
+    }),
+  });
+}
+
+function refuse(rows: Rows, now: number, input: ReserveInput, refusal: Refusal): Reserved {
+  return { kind: 'refused', refusal: recordRefusal(rows, now, input, refusal) };
+}
+
+/** The idempotency key was used before: replay, wait, send again or refuse. Budgets and latches do not matter here. */
+function again(
+  rows: Rows,
+  now: number,
+  input: ReserveInput,
+  prior: { call: CallRow; fingerprint: string },
+  sendBy: number,
+): Reserved {
+  const { call } = prior;
+  const named = { prior_call: { call_id: call.call_id, state: call.state, vendor_id: call.vendor_id } };
+  if (prior.fingerprint !== input.claim?.fingerprint) {
+    const text = `idempotency_mismatch: the idempotency key was used for another request (call ${call.call_id}).`;
+    return refuse(rows, now, input, new Refusal('idempotency_mismatch', text, named));
+  }
+  if (call.state === 'held') return { kind: 'in_progress', call };
+  if (call.state === 'unknown') return resend(rows, now, input, call, sendBy);
+  if (call.answer === null) {
+    const text = `already_executed: call ${call.call_id} did this (${call.vendor_id ?? 'no vendor id'}); its answer is gone.`;
+    return refuse(rows, now, input, new Refusal('already_executed', text, named));
+  }
+  const remainingMicros = replayed(rows, now, input, call);
+  return { kind: 'replay', call, answer: call.answer, remainingMicros };
+}
+
+function replayed(rows: Rows, now: number, input: ReserveInput, of: CallRow): Micros | null {
+  const day = utcDay(now);
+  const budgets = budgetIdsOf(input.facts, day).map((id) => budgetOf(rows, input.facts, id, now));
+  for (const budget of budgets) rows.put('budgets', moved(budget, { to: 'replayed' }));
+  const row = newCall(input, now, day);
+  rows.put('calls', {
+    ...row,
+    state: 'replayed',
+    replay_of: of.call_id,
+    vendor_id: of.vendor_id,
+    http_status: of.http_status,
+    code: of.code,
+    ended_at: now,
+  });
+  return least(budgets);
+}
+
+function resend(rows: Rows, now: number, input: ReserveInput, call: CallRow, sendBy: number): Reserved {
+  if (!input.vendorIdempotent || now - call.created_at > RESEND_MS_MAX) {
+    const text = `outcome_unknown: call ${call.call_id} may have been executed and is not sent again; look it up.`;
+    const prior = { call_id: call.call_id, state: call.state, vendor_id: call.vendor_id };
+    return refuse(rows, now, input, new Refusal('outcome_unknown', text, { prior_call: prior }));
+  }
+  rows.put('calls', { ...call, sends: call.sends + 1, send_by: sendBy, epoch: input.epoch });
+  rows.event({ kind: 'call.resent', actor: `key:${input.facts.keyId}`, call_id: call.call_id, key_id: call.key_id });
+  const budgets = budgetIdsOf(input.facts, utcDay(now)).map((id) => budgetOf(rows, input.facts, id, now));
+  return { kind: 'resend', call, sendBy, remainingMicros: least(budgets) };
+}
+
+interface Need {
+  readonly object: ObjectRow | undefined;
+  readonly objectId: string | null;
+  /** What each budget must hold for this call. */
+  readonly on: (budgetId: string) => Micros;
+}
+
+function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Reserved {
+  const need = needed(rows, input);
+  if ('kind' in need) return need.kind === 'refused' ? refuse(rows, now, input, need.refusal) : need;
+  const day = utcDay(now);
+  const budgets = budgetIdsOf(input.facts, day).map((id) => budgetOf(rows, input.facts, id, now));
+  const quote = Math.max(0, ...budgets.map((budget) => need.on(budget.budget_id)));
+
+  const { maxCallMicros } = input.facts;
+  if (maxCallMicros !== null && quote > maxCallMicros) {
+    return refuse(rows, now, input, perCallRefusal(quote, maxCallMicros));
+  }
+  const misfit = firstMisfit(budgets, need.on);
+  if (misfit !== undefined)
+    return notFitting(rows, now, input, misfit.budget, misfit.fit, need.on(misfit.budget.budget_id));
+
+  const holding = budgets.map((budget) => moved(budget, { held: need.on(budget.budget_id), to: 'held' }));
+  for (const budget of holding) rows.put('budgets', budget);
+  rows.put('calls', {
+    ...newCall(input, now, day),
+    scope: input.claim?.scope ?? null,
+    budgets: JSON.stringify(holding.map(({ budget_id: id }) => [id, need.on(id)])),
+    quote_micros: quote,
+    object_id: need.objectId,
+    sends: 1,
+    send_by: sendBy,
+  });
+  if (input.claim !== null) rows.put('claims', { ...input.claim, call_id: input.callId });
+  rows.event({
+    kind: 'call.held',
+    actor: `key:${input.facts.keyId}`,
+    key_id: input.facts.keyId,
+    call_id: input.callId,
+    data: { micros: quote },
+  });
+  return { kind: 'held', sendBy, remainingMicros: least(holding) };
+}
+
+type Missing =
+  { readonly kind: 'lookup'; readonly objectId: string } | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+/** What the call needs at most, given what the ledger already counts for its object. */
+function needed(rows: Rows, { price, facts, seen, toMicros }: ReserveInput): Need | Missing {
+  if (price.kind === 'free') {
+    const id = price.objectId === undefined ? null : `${facts.account}/${price.objectId}`;
+    return { object: undefined, objectId: id, on: () => 0 };
+  }
+  if (price.kind === 'fixed') return { object: undefined, objectId: null, on: () => price.micros };
+
+  const objectId = `${facts.account}/${seen?.objectId ?? price.objectId}`;
+  const object = rows.get('objects', objectId);
+  const known = object ?? (seen && { amount_micros: seen.amountMicros, value_micros: seen.valueMicros, ...seen });
+  if (known === undefined) return { kind: 'lookup', objectId: price.objectId };
+
+  const amount = price.kind === 'refund' ? (price.minor === null ? null : { minor: price.minor }) : price.total;
+  const whole = price.kind === 'refund' ? known.value_micros : Math.max(known.amount_micros, known.value_micros);
+  const total = amount === null ? whole : inMicros(amount, known.currency, toMicros);
+  if (total === undefined) {
+    const text = `currency_not_allowed: the payment is in ${known.currency} and the key has no fx rate for it.`;
+    return { kind: 'refused', refusal: new Refusal('currency_not_allowed', text, { field: 'amount' }) };
+  }
+  if (price.kind === 'refund') return { object: undefined, objectId: null, on: () => total };
+
+  const shares = sharesOf(object);
+  const counted = object?.value_micros ?? 0;
+  const on = (id: string) => Math.max(0, total - (price.takesOver ? countedOn(shares, id) : counted));
+  return { object, objectId, on };
+}
+
+function inMicros(amount: Amount, currency: string, toMicros: ReserveInput['toMicros']): Micros | undefined {
+  return 'micros' in amount ? amount.micros : toMicros(amount.minor, currency);
+}
+
+function perCallRefusal(quote: Micros, max: Micros): Refusal {
+  const needed = quote / 1e6;
+  const text = `per_call_cap_exceeded: needs $${needed}, the key allows $${max / 1e6} a call (max_usd_per_call).`;
+  return new Refusal('per_call_cap_exceeded', text, { needed_usd: needed, cap_usd: max / 1e6 });
+}
+
+/** The budget that decides a refusal: an exhausted one before one that is only busy. */
+function firstMisfit(budgets: readonly BudgetRow[], on: (id: string) => Micros) {
+  let found: { budget: BudgetRow; fit: Exclude<ReturnType<typeof fit>, 'fits'> } | undefined;
+  for (const budget of budgets) {
+    const how = fit(budget, on(budget.budget_id));
+    if (how === 'fits' || found?.fit === 'exhausted') continue;
+    if (found === undefined || how !== 'busy') found = { budget, fit: how };
+  }
+  return found;
+}
+
+function notFitting(
+  rows: Rows,
+  now: number,
+  input: ReserveInput,
+  budget: BudgetRow,
+  how: Exclude<ReturnType<typeof fit>, 'fits'>,
+  quoteMicros: Micros,
+): Reserved {
+  if (how === 'busy') {
+    const refusal = budgetRefusal('budget_busy', budget, quoteMicros);
+    return { kind: 'busy', budgetId: budget.budget_id, quoteMicros, refusal };
+  }
+  if (how === 'exhausted' && input.facts.onCap === 'latch' && budget.latched === 0) {
+    rows.put('budgets', moved(budget, { latch: true }));
+    rows.event({
+      kind: 'budget.latched',
+      actor: 'proxy',
+      key_id: input.facts.keyId,
+      data: { budget: budget.budget_id },
+    });
+  }
+  return refuse(rows, now, input, budgetRefusal('cap_exhausted', budget, quoteMicros));
+}
+
+/** The least that is left on any capped budget. */
+function least(budgets: readonly BudgetRow[]): Micros | null {
+  return budgets.reduce<Micros | null>((min, budget) => {
+    const left = remainingMicros(budget);
+    return left === null ? min : min === null ? left : Math.min(min, left);
+  }, null);
+}

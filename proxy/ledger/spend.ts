@@ -1,0 +1,56 @@
+/** Spend per vendor object, DESIGN 5.10: who pays how much of a PaymentIntent, on which budgets. Pure. */
+import type { Micros } from '../contract';
+import type { ObjectRow, Share } from '../stores/tables';
+
+export function sharesOf(object: ObjectRow | undefined): readonly Share[] {
+  return object === undefined ? [] : (JSON.parse(object.shares) as Share[]);
+}
+
+/** What the object already counts on a budget. */
+export function countedOn(shares: readonly Share[], budgetId: string): Micros {
+  return shares.reduce((sum, share) => sum + (share.budgets.includes(budgetId) ? share.micros : 0), 0);
+}
+
+export interface SpendChange {
+  readonly shares: readonly Share[];
+  /** What each budget's settled total changes by. */
+  readonly changes: ReadonlyMap<string, Micros>;
+}
+
+/** The payer of a call: its key, and the budgets its money is held on. */
+export interface Payer {
+  readonly key: string;
+  readonly budgets: readonly string[];
+}
+
+/** The object is worth `value` now and the payer takes over all of it. */
+export function takeOver(before: readonly Share[], payer: Payer, value: Micros): SpendChange {
+  const changes = new Map<string, Micros>();
+  for (const share of before) addAll(changes, share.budgets, -share.micros);
+  addAll(changes, payer.budgets, value);
+  return { shares: value === 0 ? [] : [{ ...payer, micros: value }], changes };
+}
+
+/**
+ * The object is worth `value` now: the payer pays a rise; a fall goes back to those who paid, the latest share first.
+ */
+export function revalue(before: readonly Share[], payer: Payer, value: Micros): SpendChange {
+  const changes = new Map<string, Micros>();
+  let delta = value - before.reduce((sum, share) => sum + share.micros, 0);
+  if (delta > 0) {
+    addAll(changes, payer.budgets, delta);
+    return { shares: [...before, { ...payer, micros: delta }], changes };
+  }
+  const shares: Share[] = [];
+  for (const share of [...before].reverse()) {
+    const back = Math.min(share.micros, -delta);
+    delta += back;
+    addAll(changes, share.budgets, -back);
+    if (share.micros > back) shares.unshift({ ...share, micros: share.micros - back });
+  }
+  return { shares, changes };
+}
+
+function addAll(changes: Map<string, Micros>, budgets: readonly string[], micros: Micros): void {
+  for (const id of budgets) changes.set(id, (changes.get(id) ?? 0) + micros);
+}

@@ -1,0 +1,48 @@
+/** Reads a vendor object that the ledger does not know, with the real secret, before money is held for it. */
+import { Refusal } from './contract';
+import type { KeyFacts } from './ledger/facts';
+import type { Forwarder } from './forward';
+import type { Valuation, Vendor } from './vendors/vendor';
+
+export interface Lookup {
+  readonly facts: KeyFacts;
+  readonly vendor: Vendor;
+  readonly account: { readonly secret: string; readonly forwarder: Forwarder };
+}
+
+/**
+ * Throws {@link Refusal}: `upstream_unreachable` without a clear answer (a read moves no money), `currency_not_allowed`
+ * without a rate, `request_unpriceable` when the vendor does not know the object.
+ */
+export async function lookUp(
+  { facts, vendor, account }: Lookup,
+  objectId: string,
+  mayLeave: () => string | undefined,
+): Promise<Valuation> {
+  const path = vendor.lookupPath(objectId);
+  const headers = { authorization: `Bearer ${account.secret}`, 'accept-encoding': 'identity' };
+  const sent = await account.forwarder.send({ method: 'GET', path, headers, body: null }, mayLeave);
+  if (sent.kind !== 'answered' || sent.status >= 500 || sent.status === 429) {
+    const why = sent.kind === 'answered' ? `the vendor answered ${sent.status}` : sent.reason;
+    const text = `upstream_unreachable: ${objectId} could not be looked up before the call (${why}); nothing was sent.`;
+    throw new Refusal('upstream_unreachable', text);
+  }
+  const answer = parsed(sent.body);
+  const value = sent.status === 200 ? vendor.lookupValue(answer, { fx: facts.fx }) : undefined;
+  if (value !== undefined) return value;
+  const currency = sent.status === 200 ? vendor.currencyOf(answer) : undefined;
+  if (currency !== undefined && currency !== 'usd' && facts.fx[currency] === undefined) {
+    const text = `currency_not_allowed: ${objectId} is in ${currency} and the key has no fx rate for it.`;
+    throw new Refusal('currency_not_allowed', text, { field: 'currency' });
+  }
+  const text = `request_unpriceable: the vendor answered ${sent.status} for ${objectId}, so its amount is not known.`;
+  throw new Refusal('request_unpriceable', text, { field: 'id' });
+}
+
+function parsed(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString()) as unknown;
+  } catch {
+    return undefined;
+  }
+}

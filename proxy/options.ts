@@ -1,0 +1,52 @@
+/** What the proxy needs to run. Read from the environment by `src/config`; tests and embedders give it directly. */
+import type { Logger } from 'pino';
+import type { Micros, VendorId } from './contract';
+
+/** One vendor credential. Its name in {@link ProxyOptions.accounts} is the `account` of keys and audit rows. */
+export interface AccountOptions {
+  readonly vendor: VendorId;
+  /** The vendor's real secret. Never logged, stored or answered. */
+  readonly secret: string;
+  /** Origin of the vendor's API; another than the vendor's own for tests and sandboxes. */
+  readonly upstream?: string;
+}
+
+export interface ProxyOptions {
+  /** 127.0.0.1 by default. */
+  readonly host?: string;
+  /** 0: any free port. */
+  readonly port?: number;
+  /** `sqlite:./keybrake.db`. */
+  readonly store: string;
+  /** Bearer of the admin role. */
+  readonly apiKey: string;
+  /** Bearer of the worker role; without it there is none. */
+  readonly workerKey?: string;
+  /** The most that keys issued by a worker may spend per job, in micro-dollars. */
+  readonly workerMaxMicros?: Micros;
+  /** Newest first. Absent: read from, or made in, a 0600 file beside the SQLite store. */
+  readonly masterKeys?: readonly string[];
+  /** By name. A key that names no account uses the one named after its vendor. */
+  readonly accounts: Readonly<Record<string, AccountOptions>>;
+  /** Operator's floors, dollars per unit of currency: a key's `fx` is never below them. */
+  readonly fxFloor?: Readonly<Record<string, number>>;
+  /** PEM texts. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly logger: Logger;
+  /** What `base_url` says instead of the address listened on, e.g. behind a load balancer. */
+  readonly publicUrl?: string;
+  /** Milliseconds until a sent call without an answer is unknown; 25,000, below the SDKs' own time-outs. */
+  readonly upstreamTimeoutMs?: number;
+  /** Milliseconds that a call may wait for holds in flight to come back before `budget_busy`; 2,000. */
+  readonly budgetWaitMs?: number;
+  /** Milliseconds that a call may wait for the first one with its idempotency key; 20,000. */
+  readonly claimWaitMs?: number;
+}
+
+export interface RunningProxy {
+  /** Where it listens, e.g. `http://127.0.0.1:8787`. */
+  readonly url: string;
+  readonly port: number;
+  /** Takes no new calls, lets those in flight finish and settle, then closes the store. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,80 @@
+/** The sockets: reads requests, hands vendor calls to `handle` and the rest to the control plane, drains on close. */
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { Reply } from './answers';
+import type { DataRequest } from './call';
+
+/** A vendor call's body; Stripe's forms are a few kilobytes. */
+export const BODY_BYTES_MAX = 1024 * 1024;
+/** Longer than clients' keep-alive, so that the client is the one to close an idle connection. */
+const KEEP_ALIVE_MS = 75_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+const CONTROL_PATH = /^\/(?:vault(?:\/|$|\?)|healthz|readyz|metrics|openapi\.json)/;
+
+export interface ServerParts {
+  readonly handle: (request: DataRequest) => Promise<Reply | undefined>;
+  readonly tooLarge: (request: DataRequest) => Reply;
+  readonly control: RequestListener;
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+}
+
+export interface Listening {
+  readonly port: number;
+  readonly url: string;
+  /** Takes no new connections and resolves when every request has been answered, or after `timeoutMs`. */
+  drain(timeoutMs: number): Promise<void>;
+}
+
+export async function listen(parts: ServerParts, host: string, port: number): Promise<Listening> {
+  let draining = false;
+  const listener: RequestListener = (request, response) => {
+    if (draining) response.setHeader('connection', 'close');
+    if (CONTROL_PATH.test(request.url ?? '')) parts.control(request, response);
+    else void dataPlane(parts, request, response);
+  };
+  const server: Server = parts.tls === undefined ? createServer(listener) : createTlsServer(parts.tls, listener);
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.headersTimeout = KEEP_ALIVE_MS + 5_000;
+  server.requestTimeout = REQUEST_TIMEOUT_MS;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  const address = server.address() as AddressInfo;
+  const shown = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+
+  return {
+    port: address.port,
+    url: `${parts.tls === undefined ? 'http' : 'https'}://${shown}:${address.port}`,
+    async drain(timeoutMs) {
+      draining = true;
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const timer = setTimeout(() => server.closeAllConnections(), timeoutMs);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}
+
+async function dataPlane(parts: ServerParts, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes <= BODY_BYTES_MAX) chunks.push(chunk);
+    }
+  } catch {
+    return; // The client went away in the middle of its body: nothing was reserved.
+  }
+  const { method = 'GET', url = '/', headers } = request;
+  const [only] = chunks;
+  const body = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
+  const incoming: DataRequest = { method, url, headers, body, gone: () => response.destroyed };
+  const reply = bytes > BODY_BYTES_MAX ? parts.tooLarge(incoming) : await parts.handle(incoming);
+  if (reply === undefined || response.destroyed) return;
+  response.writeHead(reply.status, { ...reply.headers, 'content-length': reply.body.length });
+  response.end(reply.body);
+}

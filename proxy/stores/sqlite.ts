@@ -1,0 +1,217 @@
+/**
+ * SQLite: one process per file, WAL, `synchronous=FULL`. better-sqlite3 is synchronous, so a commit blocks this
+ * process for one fsync; what arrives meanwhile goes into the next commit (see `ledger.ts`).
+ */
+import { statfsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import Database from 'better-sqlite3';
+import type { CallQuery, KeyQuery, ListedCall, Rows, Store } from './store';
+import { StoreError } from './store';
+import { type KeyRow, type NewEvent, SCHEMA_VERSION, TABLES, type Table, type TableName } from './tables';
+import { type Change, WorkingSet } from './workingSet';
+
+/** Below this many free bytes on the ledger's disk nothing new is held, so that what is held can still be settled. */
+const FREE_BYTES_MIN = 64 * 1024 * 1024;
+const DISK_CHECK_MS = 2_000;
+
+/**
+ * Opens, or makes, the ledger file. Throws {@link StoreError} when another process has it open, when it was written
+ * by a newer version, or when it cannot be written.
+ */
+export function openSqlite(path: string): Store {
+  const db = open(path);
+  const statements = prepare(db);
+  let diskCheckedAt = 0;
+  let diskFull = false;
+
+  function acceptsHolds(): boolean {
+    const now = Date.now();
+    if (now - diskCheckedAt > DISK_CHECK_MS) {
+      diskCheckedAt = now;
+      const { bavail, bsize } = statfsSync(dirname(resolve(path)));
+      diskFull = bavail * bsize < FREE_BYTES_MIN;
+    }
+    return !diskFull;
+  }
+
+  function commit(work: (rows: Rows, now: number) => void): void {
+    const rows = new WorkingSet((table, id) => statements.get[table].get(id) as never);
+    const now = Date.now();
+    db.exec('BEGIN IMMEDIATE');
+    try {
+      work(rows, now);
+      for (const change of rows.changes()) write(statements, change);
+      for (const event of rows.events) statements.event.run(...eventValues(event, now));
+      // ⚠ SQLITE_FULL and SQLITE_IOERR may have ended the transaction already; later statements would autocommit.
+      if (!db.inTransaction) throw new StoreError('The transaction was rolled back by SQLite.');
+      db.exec('COMMIT');
+    } catch (cause) {
+      if (db.inTransaction) db.exec('ROLLBACK');
+      if (cause instanceof Database.SqliteError) throw new StoreError(`SQLite: ${cause.code}`, { cause });
+      throw cause;
+    }
+  }
+
+  return {
+    async commit(work) {
+      commit(work);
+    },
+    async listCalls(query) {
+      const { sql, values } = callsSql(query);
+      return db.prepare(sql).all(...values) as ListedCall[];
+    },
+    async listKeys(query) {
+      const { sql, values } = keysSql(query);
+      return db.prepare(sql).all(...values) as KeyRow[];
+    },
+    acceptsHolds,
+    async ping() {
+      if (!acceptsHolds())
+        throw new StoreError(`Less than ${FREE_BYTES_MIN / 1024 / 1024} MiB free on the ledger's disk.`);
+      if (!db.open) throw new StoreError('The ledger is closed.');
+      statements.get.meta.get('schema');
+    },
+    async close() {
+      db.close();
+    },
+  };
+}
+
+function open(path: string): Database.Database {
+  let db: Database.Database | undefined;
+  try {
+    db = new Database(path, { timeout: 2_000 });
+    // The lock is the kernel's and ends with the process, so a crash leaves nothing behind that must be cleaned up.
+    db.pragma('locking_mode = EXCLUSIVE');
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = FULL');
+    db.pragma('wal_autocheckpoint = 4000');
+    db.pragma('cache_size = -65536');
+    db.exec('BEGIN IMMEDIATE');
+    migrate(db);
+    db.exec('COMMIT');
+    return db;
+  } catch (cause) {
+    db?.close();
+    if (cause instanceof StoreError) throw cause;
+    const code = cause instanceof Database.SqliteError ? cause.code : String(cause);
+    const busy = code.startsWith('SQLITE_BUSY');
+    throw new StoreError(
+      busy ? `The ledger ${path} is open in another process.` : `The ledger ${path} cannot be opened: ${code}.`,
+      { cause },
+    );
+  }
+}
+
+function migrate(db: Database.Database): void {
+  db.exec('CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID');
+  const row = db.prepare("SELECT value FROM meta WHERE name = 'schema'").get() as { value: string } | undefined;
+  const version = Number(row?.value ?? 0);
+  if (version > SCHEMA_VERSION) {
+    throw new StoreError(`The ledger has schema ${version}, this version knows ${SCHEMA_VERSION}: upgrade keybrake.`);
+  }
+  if (version === SCHEMA_VERSION) return;
+  for (const [name, table] of Object.entries(TABLES)) {
+    if (name !== 'meta')
+      db.exec(`CREATE TABLE ${name} (${columnsSql(table)}, PRIMARY KEY (${table.key})) WITHOUT ROWID`);
+    for (const index of table.indices) db.exec(`CREATE INDEX ${index}`);
+  }
+  db.exec(`CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL,
+    actor TEXT NOT NULL, key_id TEXT, job_id TEXT, call_id TEXT, data TEXT)`);
+  db.prepare("INSERT INTO meta (name, value) VALUES ('schema', ?)").run(String(SCHEMA_VERSION));
+}
+
+function columnsSql(table: Table): string {
+  return Object.entries({ ...table.fixed, ...table.mutable })
+    .map(([name, type]) => `${name} ${type.toUpperCase()}`)
+    .join(', ');
+}
+
+type Statements = ReturnType<typeof prepare>;
+
+function prepare(db: Database.Database) {
+  const each = <T>(make: (name: TableName, table: Table) => T) =>
+    Object.fromEntries((Object.keys(TABLES) as TableName[]).map((name) => [name, make(name, TABLES[name])])) as Record<
+      TableName,
+      T
+    >;
+  const columns = (table: Table) => [...Object.keys(table.fixed), ...Object.keys(table.mutable)];
+  return {
+    get: each((name, table) => db.prepare(`SELECT ${columns(table).join(', ')} FROM ${name} WHERE ${table.key} = ?`)),
+    insert: each((name, table) =>
+      db.prepare(
+        `INSERT INTO ${name} (${columns(table).join(', ')}) VALUES (${columns(table)
+          .map(() => '?')
+          .join(', ')})`,
+      ),
+    ),
+    update: each((name, table) => {
+      const set = Object.keys(table.mutable).map((column) => `${column} = ?`);
+      return set.length === 0 ? undefined : db.prepare(`UPDATE ${name} SET ${set.join(', ')} WHERE ${table.key} = ?`);
+    }),
+    insertColumns: each((_, table) => columns(table)),
+    updateColumns: each((_, table) => [...Object.keys(table.mutable), table.key]),
+    event: db.prepare(
+      'INSERT INTO events (at, kind, actor, key_id, job_id, call_id, data) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    ),
+  };
+}
+
+function write(statements: Statements, { table, row, stored }: Change): void {
+  const columns = stored ? statements.updateColumns[table] : statements.insertColumns[table];
+  const values = columns.map((column) => (row as unknown as Record<string, unknown>)[column]);
+  (stored ? statements.update[table] : statements.insert[table])?.run(...values);
+}
+
+function eventValues({ kind, actor, key_id, job_id, call_id, data }: NewEvent, now: number) {
+  const text = data === undefined ? null : JSON.stringify(data);
+  return [now, kind, actor, key_id ?? null, job_id ?? null, call_id ?? null, text];
+}
+
+interface Sql {
+  readonly sql: string;
+  readonly values: readonly (string | number)[];
+}
+
+function callsSql(query: CallQuery): Sql {
+  const { answer: _, ...mutable } = TABLES.calls.mutable;
+  const columns = Object.keys({ ...TABLES.calls.fixed, ...mutable }).map((column) => `c.${column}`);
+  const where: string[] = [];
+  const values: (string | number)[] = [];
+  const add = (condition: string, value: string | undefined) => {
+    if (value === undefined) return;
+    where.push(condition);
+    values.push(value);
+  };
+  add('c.key_id IN (SELECT key_id FROM keys WHERE label = ?)', query.label);
+  add('c.key_id IN (SELECT key_id FROM keys WHERE job_id = ?)', query.job_id);
+  add('c.key_id = ?', query.key_id);
+  add('c.state = ?', query.state);
+  if (query.state === 'held' || query.state === 'unknown') where.push("c.state IN ('held', 'unknown')");
+  add('c.record_id = ?', query.record_id);
+  add('c.vendor_id = ?', query.vendor_id);
+  add('k.issued_by = ?', query.issued_by);
+  add(query.order === 'newest' ? 'c.call_id < ?' : 'c.call_id > ?', query.after);
+  const sql = `SELECT ${columns.join(', ')}, k.label, k.vendor FROM calls c JOIN keys k ON k.key_id = c.key_id
+    ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''}
+    ORDER BY c.call_id ${query.order === 'newest' ? 'DESC' : 'ASC'} LIMIT ?`;
+  return { sql, values: [...values, query.limit] };
+}
+
+function keysSql(query: KeyQuery): Sql {
+  const where: string[] = [];
+  const values: (string | number)[] = [];
+  for (const column of ['label', 'job_id', 'parent_key_id'] as const) {
+    const value = query[column];
+    if (value === undefined) continue;
+    where.push(`${column} = ?`);
+    values.push(value);
+  }
+  if (query.after !== undefined) {
+    where.push('key_id < ?');
+    values.push(query.after);
+  }
+  const sql = `SELECT * FROM keys ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''}
+    ORDER BY key_id DESC LIMIT ?`;
+  return { sql, values: [...values, query.limit] };
+}

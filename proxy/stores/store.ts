@@ -1,0 +1,65 @@
+/**
+ * The narrow waist under the ledger. The ledger decides in plain functions over rows; a store finds rows by primary
+ * key, writes what changed in one durable transaction, and answers a few listings. Everything that must be atomic is
+ * one `commit`.
+ */
+import type { CallState } from '../contract';
+import type { CallRow, KeyRow, NewEvent, RowTypes, TableName } from './tables';
+
+/** The rows as one commit sees and changes them. Reads see the writes before them. */
+export interface Rows {
+  get<T extends TableName>(table: T, id: string): RowTypes[T] | undefined;
+  /** Inserts the row, or replaces its mutable columns. */
+  put<T extends TableName>(table: T, row: RowTypes[T]): void;
+  event(event: NewEvent): void;
+  /** Runs `work`; when it throws, takes back what it changed and rethrows. Does not nest. */
+  attempt<T>(work: () => T): T;
+}
+
+/** A call as the audit log lists it: without its sealed answer, with its key's label and vendor. */
+export type ListedCall = Omit<CallRow, 'answer'> & Pick<KeyRow, 'label' | 'vendor'>;
+
+export interface CallQuery {
+  readonly label?: string | undefined;
+  readonly job_id?: string | undefined;
+  readonly key_id?: string | undefined;
+  readonly state?: CallState | undefined;
+  readonly record_id?: string | undefined;
+  readonly vendor_id?: string | undefined;
+  /** A worker may see only what keys issued by a worker did. */
+  readonly issued_by?: 'worker' | undefined;
+  /** Call id of the last row seen. */
+  readonly after?: string | undefined;
+  readonly order: 'newest' | 'oldest';
+  readonly limit: number;
+}
+
+export interface KeyQuery {
+  readonly label?: string | undefined;
+  readonly job_id?: string | undefined;
+  readonly parent_key_id?: string | undefined;
+  readonly after?: string | undefined;
+  readonly limit: number;
+}
+
+export interface Store {
+  /**
+   * Runs `work` on the rows and writes what it changed, durably (fsync) before the promise resolves, or nothing.
+   * `work` is synchronous and pure but for `rows`: a store may run it again after loading more rows.
+   * `now` is the store's clock in milliseconds.
+   */
+  commit(work: (rows: Rows, now: number) => void): Promise<void>;
+  listCalls(query: CallQuery): Promise<ListedCall[]>;
+  /** Newest first. */
+  listKeys(query: KeyQuery): Promise<KeyRow[]>;
+  /** False while nothing new may be held, so that what is held can still be settled: the disk is nearly full. */
+  acceptsHolds(): boolean;
+  /** Rejects when the store cannot be written, the disk being nearly full among the reasons. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The store cannot be read or written now. Nothing of the commit has happened. */
+export class StoreError extends Error {
+  override readonly name = 'StoreError';
+}

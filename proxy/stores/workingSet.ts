@@ -1,0 +1,81 @@
+import type { Rows } from './store';
+import { type NewEvent, type RowTypes, TABLES, type TableName } from './tables';
+
+type AnyRow = RowTypes[TableName];
+type Loader = <T extends TableName>(table: T, id: string) => RowTypes[T] | undefined;
+
+interface Slot {
+  row: AnyRow | undefined;
+  readonly stored: boolean;
+  dirty: boolean;
+}
+
+export interface Change {
+  readonly table: TableName;
+  readonly row: AnyRow;
+  /** Is there a row with this key in the store already? */
+  readonly stored: boolean;
+}
+
+/** Rows of one commit: loaded once, changed in memory, with a way back for an operation that fails. */
+export class WorkingSet implements Rows {
+  readonly #load: Loader;
+  readonly #slots = new Map<TableName, Map<string, Slot>>();
+  readonly #events: NewEvent[] = [];
+  #undo: (() => void)[] = [];
+
+  constructor(load: Loader) {
+    this.#load = load;
+  }
+
+  get<T extends TableName>(table: T, id: string): RowTypes[T] | undefined {
+    return this.#slot(table, id).row as RowTypes[T] | undefined;
+  }
+
+  put<T extends TableName>(table: T, row: RowTypes[T]): void {
+    const slot = this.#slot(table, (row as unknown as Record<string, string>)[TABLES[table].key] as string);
+    const { row: before, dirty } = slot;
+    this.#undo.push(() => {
+      slot.row = before;
+      slot.dirty = dirty;
+    });
+    slot.row = row;
+    slot.dirty = true;
+  }
+
+  event(event: NewEvent): void {
+    this.#undo.push(() => this.#events.pop());
+    this.#events.push(event);
+  }
+
+  attempt<T>(work: () => T): T {
+    this.#undo = [];
+    try {
+      return work();
+    } catch (error) {
+      for (const step of this.#undo.reverse()) step();
+      throw error;
+    }
+  }
+
+  *changes(): Generator<Change> {
+    for (const [table, slots] of this.#slots) {
+      for (const { row, stored, dirty } of slots.values()) if (dirty && row !== undefined) yield { table, row, stored };
+    }
+  }
+
+  get events(): readonly NewEvent[] {
+    return this.#events;
+  }
+
+  #slot(table: TableName, id: string): Slot {
+    let slots = this.#slots.get(table);
+    if (slots === undefined) this.#slots.set(table, (slots = new Map()));
+    let slot = slots.get(id);
+    if (slot === undefined) {
+      const row = this.#load(table, id);
+      slots.set(id, (slot = { row, stored: row !== undefined, dirty: false }));
+    }
+    return slot;
+  }
+}

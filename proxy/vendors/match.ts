@@ -1,0 +1,134 @@
+/** Finds the row of a vendor's table that a request, or an entry of an allowlist, means. */
+import type { Route, Vendor } from './vendor';
+
+/** A route and what its `:name` segments matched. */
+export interface RouteMatch {
+  readonly route: Route;
+  readonly ids: Readonly<Record<string, string>>;
+}
+
+/** A route's name as the table writes it; or the nearest one, for the message. */
+export type AllowlistEntry =
+  { readonly ok: true; readonly name: string } | { readonly ok: false; readonly nearest?: string };
+
+interface Row {
+  readonly route: Route;
+  /** Of `/v1/refunds/:id`: `['', 'v1', 'refunds', ':id']`. */
+  readonly segments: readonly string[];
+}
+
+interface Index {
+  /** By method and number of segments; rows with fewer ids come first, so `/search` wins over `/:id`. */
+  readonly rows: ReadonlyMap<string, readonly Row[]>;
+  /** Route names by their name with every id written `:`. */
+  readonly names: ReadonlyMap<string, string>;
+}
+
+/**
+ * The row for a method and a decoded path. Undefined: the table has no such route, so it is unpriced. An id is one
+ * segment of letters, digits, `_` and `-`, which no URL parser on the way can read differently.
+ */
+export function matchRoute(vendor: Vendor, method: string, path: string): RouteMatch | undefined {
+  const segments = path.split('/');
+  const row = indexOf(vendor)
+    .rows.get(`${method} ${segments.length}`)
+    ?.find((candidate) => matches(candidate.segments, segments));
+  return row === undefined ? undefined : { route: row.route, ids: idsOf(row.segments, segments) };
+}
+
+const PLAIN_ID = /^[A-Za-z0-9_-]+$/;
+
+function matches(template: readonly string[], segments: readonly string[]): boolean {
+  for (let i = 0; i < template.length; i++) {
+    const part = template[i];
+    const segment = segments[i] ?? '';
+    if (part !== segment && !(part?.startsWith(':') && PLAIN_ID.test(segment))) return false;
+  }
+  return true;
+}
+
+function idsOf(template: readonly string[], segments: readonly string[]): Readonly<Record<string, string>> {
+  const ids: Record<string, string> = {};
+  for (let i = 0; i < template.length; i++) {
+    const part = template[i];
+    if (part?.startsWith(':')) ids[part.slice(1)] = segments[i] ?? '';
+  }
+  return ids;
+}
+
+const indexes = new WeakMap<Vendor, Index>();
+
+function indexOf(vendor: Vendor): Index {
+  const known = indexes.get(vendor);
+  if (known !== undefined) return known;
+
+  const rows = new Map<string, Row[]>();
+  for (const route of vendor.routes) {
+    const segments = route.path.split('/');
+    const key = `${route.method} ${segments.length}`;
+    rows.set(key, [...(rows.get(key) ?? []), { route, segments }]);
+  }
+  for (const [key, candidates] of rows)
+    rows.set(
+      key,
+      candidates.toSorted((a, b) => idCount(a) - idCount(b)),
+    );
+
+  const names = new Map(vendor.routes.map(({ name }) => [withoutIds(name), name]));
+  const index = { rows, names };
+  indexes.set(vendor, index);
+  return index;
+}
+
+function idCount({ segments }: Row): number {
+  return segments.filter((segment) => segment.startsWith(':')).length;
+}
+
+const ALLOWLIST_ENTRY = /^([A-Za-z]+)\s+(\/\S*)$/;
+
+/**
+ * Reads an entry of an allowlist: a method, a space and a path, in which one id is written `:id`, `:anything`, `{id}`
+ * or `*`. A real id, a wildcard over several segments (`POST /v1/*`, `* /*`) or a route that the table lacks is not
+ * ok: an allowlist can narrow the table, never widen it.
+ */
+export function parseAllowlistEntry(vendor: Vendor, entry: string): AllowlistEntry {
+  const match = ALLOWLIST_ENTRY.exec(entry.trim());
+  const asked = match === null ? entry.trim() : `${match[1]?.toUpperCase()} ${match[2]}`;
+  const name = indexOf(vendor).names.get(withoutIds(asked));
+  if (name !== undefined) return { ok: true, name };
+  const nearest = nearestRoute(vendor, asked);
+  return nearest === undefined ? { ok: false } : { ok: false, nearest };
+}
+
+/** `POST /v1/refunds/{refund}` as `POST /v1/refunds/:`. */
+function withoutIds(name: string): string {
+  return name.replaceAll(/(?<=\/)(?::\w*|\{\w*\}|\*)(?=\/|$)/g, ':');
+}
+
+const NAME_CHARS_MAX = 200;
+
+/** The route name that is the fewest edits away from `name`; undefined for a vendor without routes. */
+export function nearestRoute(vendor: Vendor, name: string): string | undefined {
+  const asked = withoutIds(name.slice(0, NAME_CHARS_MAX));
+  let best: string | undefined;
+  let bestEdits = Infinity;
+  for (const [plain, route] of indexOf(vendor).names) {
+    const edits = editsBetween(asked, plain);
+    if (edits < bestEdits) [best, bestEdits] = [route, edits];
+  }
+  return best;
+}
+
+/** Levenshtein distance, one row at a time. */
+function editsBetween(a: string, b: string): number {
+  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swap = (above[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min(swap, (above[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
+    }
+    above = row;
+  }
+  return above[b.length] ?? 0;
+}

@@ -1,0 +1,142 @@
+/** `keybrake dev`: Temporal with its UI, a stand-in for Stripe, the proxy and a worker, in one terminal. */
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join, relative } from 'node:path';
+import type { Command } from 'commander';
+import { parseEnv } from 'node:util';
+import { logLevelFromEnv, secretsFromEnv } from '../config';
+import { type DevStack, randomSecret, startDevStack } from '../devStack';
+import { createLogger } from '../log';
+import { installTemporalRuntime } from '../worker';
+import { CliError } from './errors';
+import { untilSignalled } from './lifetime';
+import { print, printJson, tell } from './output';
+import { parsePort } from './parse';
+
+interface Flags {
+  readonly live?: boolean;
+  readonly port: number;
+  readonly temporalPort: number;
+  readonly uiPort: number;
+  readonly dir: string;
+  readonly sourceDir: string;
+  readonly json?: boolean;
+}
+
+/** Adds `dev`. */
+export function addDev(program: Command): void {
+  program
+    .command('dev')
+    .description('Run everything on this machine: Temporal with its UI, a Stripe stand-in, the proxy, a worker.')
+    .option('--live', 'call the account of STRIPE_SECRET_KEY instead of the stand-in')
+    .option('--port <port>', 'port of the proxy', parsePort, 8787)
+    .option('--temporal-port <port>', 'port of Temporal', parsePort, 7233)
+    .option('--ui-port <port>', "port of Temporal's UI", parsePort, 8233)
+    .option('--dir <path>', 'where ledger, workflows and keys are kept', '.keybrake')
+    .option('--source-dir <path>', 'folder of input files', '.')
+    .option('--json', 'print the addresses as JSON')
+    .addHelpText('after', '\nA port that is taken is replaced by a free one. Ctrl-C ends everything in order.')
+    .action(dev);
+}
+
+async function dev(flags: Flags): Promise<void> {
+  const stripeSecret = process.env['STRIPE_SECRET_KEY'];
+  if (flags.live === true && !stripeSecret) throw new CliError('--live takes STRIPE_SECRET_KEY, which is not set.');
+  await mkdir(flags.dir, { recursive: true });
+  const keys = await readOrMakeKeys(join(flags.dir, 'dev.env'));
+  const logger = createLogger({
+    level: logLevelFromEnv(process.env, 'warn'),
+    secrets: [...secretsFromEnv(process.env), ...Object.values(keys)],
+  });
+  installTemporalRuntime(logger);
+  tell('Starting Temporal, the proxy and a worker …');
+  const stack = await startDevStack({
+    logger,
+    sourceDir: flags.sourceDir,
+    store: `sqlite:${join(flags.dir, 'keybrake.db')}`,
+    apiKey: keys.KEYBRAKE_API_KEY,
+    workerKey: keys.KEYBRAKE_WORKER_KEY,
+    proxyPort: await free(flags.port),
+    temporal: {
+      dbFilename: join(flags.dir, 'temporal.db'),
+      port: await free(flags.temporalPort),
+      ui: (await free(flags.uiPort)) || true,
+    },
+    ...(flags.live === true && stripeSecret !== undefined && { stripeSecret }),
+  });
+  try {
+    await writeKeys(join(flags.dir, 'dev.env'), stack);
+    await announce(stack, flags);
+    await Promise.race([
+      untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order'),
+      stack.worker.done,
+    ]);
+  } finally {
+    await stack.stop();
+  }
+}
+
+interface DevKeys {
+  readonly KEYBRAKE_API_KEY: string;
+  readonly KEYBRAKE_WORKER_KEY: string;
+}
+
+/** The role keys of the folder: kept, so that another terminal goes on working after a restart. */
+async function readOrMakeKeys(path: string): Promise<DevKeys> {
+  const kept = existsSync(path) ? parseEnv(await readFile(path, 'utf8')) : {};
+  return {
+    KEYBRAKE_API_KEY: kept['KEYBRAKE_API_KEY'] ?? randomSecret('kb_admin_'),
+    KEYBRAKE_WORKER_KEY: kept['KEYBRAKE_WORKER_KEY'] ?? randomSecret('kb_worker_'),
+  };
+}
+
+async function writeKeys(path: string, { apiKey, workerKey, proxy, temporal }: DevStack): Promise<void> {
+  const lines = [
+    `KEYBRAKE_URL=${proxy.url}`,
+    `KEYBRAKE_API_KEY=${apiKey}`,
+    `KEYBRAKE_WORKER_KEY=${workerKey}`,
+    `TEMPORAL_ADDRESS=${temporal.address}`,
+  ];
+  await writeFile(path, `${lines.join('\n')}\n`, { mode: 0o600 });
+  await chmod(path, 0o600);
+}
+
+/** The port, or 0 when something else listens on it. */
+function free(port: number): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(0));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(port)));
+  });
+}
+
+async function announce(stack: DevStack, { dir, json }: Flags): Promise<void> {
+  const { temporal, sandbox, proxy } = stack;
+  const urls = { ui: temporal.uiUrl, temporal: temporal.address, proxy: proxy.url, vendor: sandbox?.url ?? 'live' };
+  if (json === true) return printJson(urls);
+  const environment = relative('.', join(dir, 'dev.env')) || 'dev.env';
+  const lines = [
+    '',
+    `  Temporal UI   ${temporal.uiUrl ?? 'none'}`,
+    `  Temporal      ${temporal.address}`,
+    `  Proxy         ${proxy.url}`,
+    sandbox === null
+      ? '  Stripe        the account of STRIPE_SECRET_KEY'
+      : `  Stripe        stand-in on ${sandbox.url}`,
+    '',
+    'In another terminal:',
+    '',
+    `  set -a; . ${environment.startsWith('/') ? environment : `./${environment}`}; set +a`,
+    ...(sandbox === null ? [] : TRY_IT),
+    '',
+    'Ctrl-C ends everything.',
+  ];
+  for (const line of lines) await print(line);
+}
+
+const TRY_IT = [
+  `  seq 1 40 | sed 's/.*/{"id":"cus_&","amount_cents":250}/' > customers.jsonl`,
+  '  npx keybrake run --source customers.jsonl --endpoint "POST /v1/payment_intents" --cap 50 \\',
+  "    --param 'amount={{amount_cents}}' --param currency=usd --param 'customer={{id}}' --param confirm=true",
+];

@@ -1,0 +1,72 @@
+/** How a command ends: one clear message without a stack trace, and an exit code. */
+import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
+import { ApplicationFailure, CancelledFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { KeybrakeApiError } from '../../proxy/client';
+import { hideSecrets } from '../redact';
+
+/** Exit codes of `run`; other commands use `ok` and `failed`. */
+export const EXIT = { ok: 0, failed: 1, stopped: 2, interrupted: 130 } as const;
+
+/** A mistake of the person who typed, or something that they can put right. The message says how. */
+export class CliError extends Error {
+  override readonly name = 'CliError';
+}
+
+/** Ends the process over an error. `KEYBRAKE_DEBUG=1` shows where it came from. */
+export function fail(error: unknown): never {
+  process.stderr.write(`keybrake: ${hideSecrets(explain(error))}\n`);
+  if (process.env['KEYBRAKE_DEBUG'] === '1' && error instanceof Error) {
+    process.stderr.write(`${hideSecrets(stackOf(error))}\n`);
+  }
+  process.exit(EXIT.failed);
+}
+
+/** An error in words for the person at the terminal. */
+export function explain(error: unknown): string {
+  if (error instanceof KeybrakeApiError) return explainApi(error);
+  if (error instanceof WorkflowFailedError || error instanceof WorkflowUpdateFailedError) return explainFailure(error);
+  if (error instanceof WorkflowExecutionAlreadyStartedError) return explainRunning(error);
+  if (!(error instanceof Error)) return String(error);
+  const { code, details } = error as { code?: unknown; details?: unknown };
+  // gRPC errors: the status text is in `details`, the message is wrapped twice.
+  const grpc = typeof code === 'number' && typeof details === 'string' ? details : rootCause(error)?.message;
+  return grpc === undefined || error.message.includes(grpc) ? error.message : `${error.message}: ${grpc}`;
+}
+
+function explainApi(error: KeybrakeApiError): string {
+  const issues = error.issues.map(({ path, message }) => `\n  ${path}: ${message}`).join('');
+  const remedy = REMEDIES[error.code];
+  return `${error.message}${issues}${remedy === undefined ? '' : `\n${remedy}`}`;
+}
+
+const REMEDIES: Readonly<Record<string, string>> = {
+  unreachable: 'Is it running (keybrake proxy, or keybrake dev)? KEYBRAKE_URL says where it is looked for.',
+  unauthenticated: 'KEYBRAKE_API_KEY (or KEYBRAKE_WORKER_KEY) here must be the one that the proxy was started with.',
+  forbidden: 'This takes the admin role: set KEYBRAKE_API_KEY.',
+};
+
+function explainRunning({ workflowId }: WorkflowExecutionAlreadyStartedError): string {
+  return `${workflowId} is running already. See keybrake status ${workflowId}, or wait for its end.`;
+}
+
+function explainFailure(error: WorkflowFailedError | WorkflowUpdateFailedError): string {
+  const cause = rootCause(error);
+  if (cause instanceof CancelledFailure) return 'The run was cancelled.';
+  if (cause instanceof ApplicationFailure) return `${cause.message}${cause.type ? ` [${cause.type}]` : ''}`;
+  return cause === undefined ? error.message : `${error.message}: ${cause.message}`;
+}
+
+function rootCause(error: Error): Error | undefined {
+  let cause: unknown = error.cause;
+  let last: Error | undefined;
+  for (let depth = 0; cause instanceof Error && depth < 20; depth += 1) {
+    last = cause;
+    cause = cause.cause;
+  }
+  return last;
+}
+
+function stackOf(error: Error): string {
+  const cause = error.cause instanceof Error ? `\ncaused by ${stackOf(error.cause)}` : '';
+  return `${error.stack ?? error.message}${cause}`;
+}

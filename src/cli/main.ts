@@ -1,0 +1,48 @@
+#!/usr/bin/env node
+/** `keybrake`: one file per command beside this one. */
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { addAudit } from './audit';
+import { addDev } from './dev';
+import { addDoctor } from './doctor';
+import { fail } from './errors';
+import { addKeys } from './keys';
+import { addProxy } from './proxy';
+import { addRaise, addRevoke } from './revoke';
+import { addRun } from './run';
+import { addSandbox } from './sandbox';
+import { addStatus } from './status';
+import { addWorker } from './worker';
+
+const HELP = `
+Start here:
+  keybrake dev                                everything on this machine, with a stand-in for Stripe
+  keybrake run billing.json                   run a file of records under a dollar cap
+  keybrake doctor                             what is wrong, and what to do about it
+
+KEYBRAKE_URL and KEYBRAKE_API_KEY say where the proxy is; TEMPORAL_ADDRESS (or a profile) where Temporal is.`;
+
+function createProgram(): Command {
+  const program = new Command('keybrake')
+    .description('Vault keys with a dollar cap for every pipeline run on Temporal.')
+    .version(version(), '--version')
+    .showHelpAfterError('(--help shows what there is)')
+    .addHelpText('after', HELP);
+  const running = [addDev, addProxy, addWorker, addSandbox];
+  const runs = [addRun, addStatus, addRevoke, addRaise];
+  for (const add of running.concat(runs, addKeys, addAudit, addDoctor)) add(program);
+  return program;
+}
+
+function version(): string {
+  const path = require.resolve('keybrake-temporal/package.json');
+  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
+}
+
+// `keybrake audit | head` closes the pipe when it has seen enough: that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  fail(error);
+});
+
+createProgram().parseAsync().catch(fail);

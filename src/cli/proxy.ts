@@ -1,0 +1,55 @@
+/** `keybrake proxy`: the proxy alone. */
+import type { Command } from 'commander';
+import { startProxy } from '../../proxy';
+import { VARIABLES, logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
+import { createLogger } from '../log';
+import { untilSignalled } from './lifetime';
+import { print, printJson } from './output';
+import { parsePort } from './parse';
+
+interface Flags {
+  readonly host?: string;
+  readonly port?: number;
+  readonly store?: string;
+  readonly json?: boolean;
+}
+
+/** Adds `proxy`. */
+export function addProxy(program: Command): void {
+  program
+    .command('proxy')
+    .description('Run the proxy. It is set up by environment variables; flags go before them.')
+    .option('--host <address>', 'address to listen on')
+    .option('--port <port>', 'port to listen on; 0: any free one', parsePort)
+    .option('--store <store>', 'the ledger, e.g. sqlite:./keybrake.db')
+    .option('--json', 'print where it listens as JSON')
+    .addHelpText('after', environmentHelp('proxy'))
+    .action(proxy);
+}
+
+/** The variables that a program reads, for its help. */
+export function environmentHelp(program: 'proxy' | 'clients'): string {
+  const rows = Object.entries(VARIABLES).filter(([, spec]) => spec.for === program || spec.for === 'all');
+  const width = Math.max(...rows.map(([name]) => name.length));
+  const lines = rows.map(([name, { meaning, byDefault }]) => {
+    return `  ${name.padEnd(width)}  ${meaning}${byDefault === '' ? '' : ` [${byDefault}]`}`;
+  });
+  const vendor =
+    program === 'proxy' ? [`  ${'STRIPE_SECRET_KEY'.padEnd(width)}  The real Stripe key: stays in here.`] : [];
+  return `\nEnvironment:\n${[...lines, ...vendor].join('\n')}`;
+}
+
+async function proxy(flags: Flags): Promise<void> {
+  const env = {
+    ...process.env,
+    ...(flags.host !== undefined && { KEYBRAKE_HOST: flags.host }),
+    ...(flags.port !== undefined && { KEYBRAKE_PORT: String(flags.port) }),
+    ...(flags.store !== undefined && { KEYBRAKE_STORE: flags.store }),
+  };
+  const logger = createLogger({ level: logLevelFromEnv(env), secrets: secretsFromEnv(env) });
+  const running = await startProxy(proxyOptionsFromEnv(env, logger));
+  if (flags.json === true) await printJson({ url: running.url, port: running.port });
+  else await print(`Keybrake proxy on ${running.url}`);
+  await untilSignalled('no new calls; those in flight end and settle first');
+  await running.close();
+}

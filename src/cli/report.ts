@@ -1,0 +1,86 @@
+/** Reports and states of runs, in words. */
+import { type Spend, formatUsd } from '../../proxy/contract';
+import type { RunStatusView } from '../../workflows/definitions';
+import { type OutcomeCounts, type RunReport, type RunStatus, OUTCOMES } from '../../workflows/plan';
+import { EXIT } from './errors';
+import { fields } from './output';
+import { micros } from './parse';
+
+/** The exit code that stands for how a run ended. */
+export const EXIT_OF = {
+  completed: EXIT.ok,
+  cap_exhausted: EXIT.stopped,
+  revoked: EXIT.stopped,
+  expired: EXIT.stopped,
+  cancelled: EXIT.failed,
+  failed: EXIT.failed,
+} as const satisfies Record<RunStatus, number>;
+
+/** A run's report, for people. */
+export function describeReport(workflowId: string, report: RunReport): string[] {
+  return [
+    `${report.label}: ${report.status.replaceAll('_', ' ')}`,
+    `  ${report.reason}`,
+    ...fields([
+      ['records', describeCounts(report.records)],
+      ['spent', report.spend === null ? null : describeSpend(report.spend)],
+      ['by the job', jobSpendOf(report)],
+      ['results', report.results],
+      ['job', report.jobId],
+      ['key', report.keyId],
+      ['workflow', workflowId],
+    ]),
+  ];
+}
+
+/** Worth a line only where earlier runs of the job have spent too. */
+function jobSpendOf({ spend, jobSpend }: RunReport): string | null {
+  if (jobSpend === null || jobSpend.settled_usd === spend?.settled_usd) return null;
+  return `${describeSpend(jobSpend)}, over all its runs`;
+}
+
+/** A running run's state, for people. */
+export function describeStatus(workflowId: string, status: RunStatusView): string[] {
+  const cap = status.usdCap === null ? '' : ` of ${formatUsd(micros(status.usdCap))}`;
+  return [
+    `${status.label ?? workflowId}: ${status.phase.replaceAll('_', ' ')}`,
+    ...(status.reason === null ? [] : [`  ${status.reason}`]),
+    ...fields([
+      ['records', describeCounts(status.records)],
+      ['in flight', String(status.inFlight)],
+      ['spent', status.spend === null ? null : `${describeSpend(status.spend)}${cap}`],
+      ['key', status.keyId === null ? null : `${status.keyId} ${status.keyState ?? ''}`.trim()],
+      ['job', status.jobId],
+      ['workflow', workflowId],
+    ]),
+  ];
+}
+
+/** `1,200: 500 succeeded, 700 not started`. Outcomes that no record has are left out. */
+export function describeCounts(counts: OutcomeCounts & { readonly total: number | null }): string {
+  const parts = OUTCOMES.filter((outcome) => counts[outcome] > 0).map(
+    (outcome) => `${grouped(counts[outcome])} ${outcome.replaceAll('_', ' ')}`,
+  );
+  const total = counts.total === null ? '' : `${grouped(counts.total)}: `;
+  return `${total}${parts.length === 0 ? 'none has ended' : parts.join(', ')}`;
+}
+
+/** `$500.00 settled, $2.50 unknown`. What is zero is left out, but for what is settled. */
+export function describeSpend(spend: Spend): string {
+  const parts = [
+    `${formatUsd(micros(spend.settled_usd))} settled`,
+    spend.out_usd > 0 && `of it ${formatUsd(micros(spend.out_usd))} out`,
+    spend.held_usd > 0 && `${formatUsd(micros(spend.held_usd))} held`,
+    spend.unknown_usd > 0 && `${formatUsd(micros(spend.unknown_usd))} unknown`,
+  ];
+  return parts.filter((part) => part !== false).join(', ');
+}
+
+/** How many records have ended, one way or the other. */
+export function endedRecords(counts: OutcomeCounts): number {
+  return OUTCOMES.reduce((sum, outcome) => sum + (outcome === 'not_started' ? 0 : counts[outcome]), 0);
+}
+
+function grouped(count: number): string {
+  return count.toLocaleString('en-US');
+}

@@ -1,0 +1,100 @@
+/** `keybrake revoke` and `keybrake raise`: an operator's hand on a run that is under way. */
+import type { Command } from 'commander';
+import { formatUsd } from '../../proxy/contract';
+import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './connect';
+import { CliError } from './errors';
+import { print, printJson, tell } from './output';
+import { micros, parseUsd } from './parse';
+import { describeJob } from './status';
+import { describeKey } from './keys';
+
+interface RevokeFlags extends TemporalFlags {
+  readonly reason: string;
+  readonly json?: boolean;
+}
+
+interface RaiseFlags extends TemporalFlags {
+  readonly to: number;
+  readonly job?: string;
+  readonly json?: boolean;
+}
+
+/** Adds `revoke`. */
+export function addRevoke(program: Command): void {
+  const command = program
+    .command('revoke')
+    .description('Stop a run: its key is revoked first, then it drains and reports. A key id revokes just the key.')
+    .argument('<id>', 'workflow id, or key_…')
+    .option('--reason <text>', 'kept with the key and in the report', 'revoked by an operator')
+    .option('--json', 'print JSON')
+    .addHelpText('after', REVOKE_EXAMPLES);
+  temporalFlags(command).action(revoke);
+}
+
+const REVOKE_EXAMPLES = `
+Examples:
+  keybrake revoke keybrake-billing-2026-11-24 --reason "wrong file"
+  keybrake revoke key_3f9c…     also where Temporal is down`;
+
+async function revoke(id: string, flags: RevokeFlags): Promise<void> {
+  if (id.startsWith('key_')) {
+    const revoked = await withProxy((client) => client.revokeKey(id, flags.reason));
+    if (flags.json === true) return printJson(revoked);
+    const drain = revoked.in_flight > 0 ? `; ${revoked.in_flight} calls were sent before and will settle` : '';
+    return print(`${id} is ${revoked.state}: no call with it leaves any more${drain}.`);
+  }
+  await withTemporal(flags, (client) => client.workflow.getHandle(id).signal('revoke', { reason: flags.reason }));
+  if (flags.json === true) return printJson({ workflowId: id, signalled: 'revoke' });
+  await print(`${id} was told to revoke its key and to end.`);
+  tell(`Its report: keybrake status ${id}`);
+}
+
+/** Adds `raise`. */
+export function addRaise(program: Command): void {
+  const command = program
+    .command('raise')
+    .description('Raise a cap: of a running run, of a job between its runs, or of a key.')
+    .argument('[id]', 'workflow id of a running run, or key_…')
+    .requiredOption('--to <usd>', 'the new cap in US dollars', parseUsd)
+    .option('--job <id>', 'the job, also when none of its runs is under way')
+    .option('--json', 'print JSON')
+    .addHelpText('after', RAISE_EXAMPLES);
+  temporalFlags(command).action(raise);
+}
+
+const RAISE_EXAMPLES = `
+Examples:
+  keybrake raise keybrake-billing-2026-11-24 --to 750      a run that pauses at its cap goes on
+  keybrake raise --job billing-2026-11-24 --to 750         then run it again with the same jobId`;
+
+async function raise(id: string | undefined, flags: RaiseFlags): Promise<void> {
+  if ((id === undefined) === (flags.job === undefined)) throw new CliError('Name a workflow, a key, or --job ID.');
+  if (flags.job !== undefined) {
+    const { job: jobId, to } = flags;
+    const job = await withProxy((client) => client.patchJob(jobId, { usd_cap: to }));
+    return flags.json === true ? printJson(job) : printLines(describeJob(job));
+  }
+  if (id?.startsWith('key_')) {
+    const key = await withProxy((client) => client.patchKey(id, { usd_cap: flags.to }));
+    return flags.json === true ? printJson(key) : printLines(describeKey(key));
+  }
+  return raiseRun(id ?? '', flags);
+}
+
+async function raiseRun(workflowId: string, flags: RaiseFlags): Promise<void> {
+  const raised = await withTemporal(flags, async (client) => {
+    const handle = client.workflow.getHandle(workflowId);
+    const { status } = await handle.describe();
+    if (status.name !== 'RUNNING') {
+      const ended = `${workflowId} has ended (${status.name.toLowerCase().replaceAll('_', ' ')}).`;
+      throw new CliError(`${ended} Raise its job instead, then run it again: keybrake raise --job ID --to ${flags.to}`);
+    }
+    return handle.executeUpdate<unknown, [number]>('raiseCap', { args: [flags.to] });
+  });
+  if (flags.json === true) return printJson(raised);
+  await print(`The cap of ${workflowId} is ${formatUsd(micros(flags.to))} now.`);
+}
+
+async function printLines(lines: readonly string[]): Promise<void> {
+  for (const line of lines) await print(line);
+}

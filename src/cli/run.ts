@@ -1,0 +1,155 @@
+/** `keybrake run`: starts pipeline runs, shows how they go, prints their reports. */
+import { randomUUID } from 'node:crypto';
+import { type Client, type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
+import type { Command } from 'commander';
+import { VENDOR_IDS } from '../../proxy/contract';
+import type { RunReport } from '../../workflows/plan';
+import { choice } from './choice';
+import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
+import { CliError, EXIT, explain } from './errors';
+import { print, printJson, tell } from './output';
+import { collect, parseCount, parseUsd } from './parse';
+import { type Progress, startProgress } from './progress';
+import { EXIT_OF, describeReport } from './report';
+import { type RunFlags, type RunInput, readInputs } from './runInput';
+
+interface Flags extends RunFlags, TemporalFlags {
+  readonly workflowId?: string;
+  readonly detach?: boolean;
+  readonly json?: boolean;
+}
+
+/** Adds `run`. */
+export function addRun(program: Command): void {
+  const command = program
+    .command('run')
+    .description('Run a file of records through a vendor under a dollar cap. Prints the report when it has ended.')
+    .argument('[file...]', 'input files (JSON or YAML): label, source, recordId, call, key; or use the flags below')
+    .option('--source <path>', 'records: a .jsonl, .ndjson or .csv file, below KEYBRAKE_SOURCE_DIR of the worker')
+    .option('--endpoint <endpoint>', 'the call, e.g. "POST /v1/payment_intents"')
+    .option('--activity <name>', 'the call: an activity of your own, instead of --endpoint')
+    .option('--param <name=value>', 'parameter; {{field}} takes a field of the record; repeatable', collect, [])
+    .option('--record-id <field>', 'field that names the record (default: id)')
+    .addOption(choice('--vendor <vendor>', 'vendor (default: stripe)', VENDOR_IDS))
+    .option('--cap <usd>', 'dollar cap of the job', parseUsd)
+    .option('--ttl <duration>', 'time to live of the key (default: 4h)')
+    .option('--label <label>', 'run label (default: from the file name and the date)')
+    .option('--job-id <id>', 'what must not be done twice; the same id again finishes what is left')
+    .option('--account <name>', 'vendor account')
+    .option('--allow <endpoint>', 'allowed endpoint (default: the one of --endpoint); repeatable', collect, [])
+    .option('--concurrency <n>', 'records in flight', parseCount)
+    .option('--records-per-activity <n>', 'records that one activity handles', parseCount)
+    .addOption(choice('--on-cap <what>', 'at the cap: cancel, or pause until it is raised', ['cancel', 'pause']))
+    .option('--retry-declined', 'send records again that an earlier run of the job saw declined')
+    .option('--results <path>', 'write one line per record to this file')
+    .option('--workflow-id <id>', 'Temporal workflow id; one input only')
+    .option('--detach', 'start, print the workflow id, do not wait')
+    .option('--json', 'print the report as JSON')
+    .addHelpText('after', HELP);
+  temporalFlags(command, { taskQueue: true }).action(run);
+}
+
+const HELP = `
+Exit code: 0 completed; 2 stopped by its cap, a revoke or its time to live; 1 failed or cancelled.
+Ctrl-C cancels the run and waits for its report; a second Ctrl-C leaves, and the run ends by itself.
+
+Examples:
+  keybrake run billing.json
+  keybrake run --source customers.jsonl --endpoint "POST /v1/payment_intents" --cap 500 \\
+    --param amount={{amount_cents}} --param currency=usd --param customer={{id}} --param confirm=true`;
+
+async function run(files: readonly string[], flags: Flags): Promise<void> {
+  const inputs = await readInputs(files, flags);
+  if (flags.workflowId !== undefined && inputs.length > 1) throw new CliError('--workflow-id is for one input.');
+  process.exitCode = await withTemporal(flags, async (client, { taskQueue }) => {
+    const handles = await Promise.all(inputs.map((input) => start(client, input, taskQueue, flags.workflowId)));
+    if (flags.detach === true) return announce(handles, flags);
+    return waitForAll(handles, inputs, flags);
+  });
+}
+
+/** A run of a named job takes the job's name, so that Temporal itself refuses to run it twice at a time. */
+async function start(client: Client, input: RunInput, taskQueue: string, id?: string): Promise<WorkflowHandle> {
+  const { jobId, label } = input;
+  const title = typeof label === 'string' ? label : 'run';
+  const name = typeof jobId === 'string' ? jobId : `${title}-${randomUUID().slice(0, 8)}`;
+  const workflowId = id ?? `keybrake-${name.replace(/[^\w.:/-]+/g, '-').slice(0, 200)}`;
+  return client.workflow.start('pipelineRun', {
+    workflowId,
+    taskQueue,
+    args: [input],
+    workflowIdConflictPolicy: 'FAIL',
+    staticSummary: `Keybrake run ${title}`.slice(0, 200),
+  });
+}
+
+async function announce(handles: readonly WorkflowHandle[], { json }: Flags): Promise<number> {
+  if (json === true) await printJson(handles.map(({ workflowId }) => ({ workflowId })));
+  else for (const { workflowId } of handles) await print(workflowId);
+  return EXIT.ok;
+}
+
+async function waitForAll(handles: readonly WorkflowHandle[], inputs: readonly RunInput[], flags: Flags) {
+  const progress = startProgress();
+  const forget = cancelOnInterrupt(handles, progress);
+  const endings = await Promise.all(
+    handles.map((handle, index) => waitFor(handle, labelOf(inputs[index], handle), progress)),
+  );
+  progress.stop();
+  forget();
+  if (flags.json === true) {
+    const shown = endings.map(({ workflowId, report, error }) => report ?? { workflowId, status: 'failed', error });
+    await printJson(shown.length === 1 ? shown[0] : shown);
+  } else {
+    for (const ending of endings) await show(ending);
+  }
+  return Math.max(...endings.map(({ report }) => (report === null ? EXIT.failed : EXIT_OF[report.status])));
+}
+
+function labelOf(input: RunInput | undefined, { workflowId }: WorkflowHandle): string {
+  const label = input?.['label'];
+  return typeof label === 'string' ? label : workflowId;
+}
+
+interface Ending {
+  readonly workflowId: string;
+  readonly report: RunReport | null;
+  readonly error?: string;
+}
+
+async function waitFor(handle: WorkflowHandle, label: string, progress: Progress): Promise<Ending> {
+  const { workflowId } = handle;
+  const ended = new AbortController();
+  const following = progress.follow(handle, label, ended.signal);
+  try {
+    return { workflowId, report: (await handle.result()) as RunReport };
+  } catch (error) {
+    if (!(error instanceof WorkflowFailedError)) throw error;
+    return { workflowId, report: null, error: explain(error) };
+  } finally {
+    ended.abort();
+    await following;
+  }
+}
+
+async function show({ workflowId, report, error }: Ending): Promise<void> {
+  if (report === null) return tell(`${workflowId}: ${error}`);
+  for (const line of describeReport(workflowId, report)) await print(line);
+}
+
+/** First Ctrl-C: cancel and wait. Second: leave. Answers how to forget about it. */
+function cancelOnInterrupt(handles: readonly WorkflowHandle[], progress: Progress): () => void {
+  let interrupts = 0;
+  const onInterrupt = (): void => {
+    interrupts += 1;
+    if (interrupts > 1) {
+      progress.stop();
+      tell(`Left. The run ends by itself: keybrake status ${handles[0]?.workflowId ?? ''}`);
+      process.exit(EXIT.interrupted);
+    }
+    tell('\nCancelling: no new calls; those in flight end first. Ctrl-C again leaves without the report.');
+    for (const handle of handles) handle.cancel().catch((error: unknown) => tell(explain(error)));
+  };
+  process.on('SIGINT', onInterrupt);
+  return () => process.removeListener('SIGINT', onInterrupt);
+}

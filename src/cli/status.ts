@@ -1,0 +1,105 @@
+/** `keybrake status`: how a run, a key or a job stands. */
+import { type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
+import type { Command } from 'commander';
+import { type JobView, formatUsd } from '../../proxy/contract';
+import type { RunStatusView } from '../../workflows/definitions';
+import type { RunReport } from '../../workflows/plan';
+import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './connect';
+import { CliError, explain } from './errors';
+import { describeKey } from './keys';
+import { fields, print, printJson } from './output';
+import { micros } from './parse';
+import { describeReport, describeSpend, describeStatus } from './report';
+
+interface Flags extends TemporalFlags {
+  readonly job?: string;
+  readonly json?: boolean;
+}
+
+/** Adds `status`. */
+export function addStatus(program: Command): void {
+  const command = program
+    .command('status')
+    .description('How a run stands, or its report once it has ended. A key id shows the key.')
+    .argument('[id]', 'workflow id, or key_…')
+    .option('--job <id>', 'the spend of a job, over all its runs')
+    .option('--json', 'print JSON');
+  temporalFlags(command).action(status);
+}
+
+async function status(id: string | undefined, flags: Flags): Promise<void> {
+  if ((id === undefined) === (flags.job === undefined)) throw new CliError('Name a workflow, a key, or --job ID.');
+  const found = await (flags.job !== undefined
+    ? jobOf(flags.job)
+    : id?.startsWith('key_')
+      ? keyOf(id)
+      : runOf(id ?? '', flags));
+  if (flags.json === true) return printJson(found.json);
+  for (const line of found.lines) await print(line);
+}
+
+interface Found {
+  readonly json: unknown;
+  readonly lines: readonly string[];
+}
+
+async function keyOf(keyId: string): Promise<Found> {
+  const key = await withProxy((client) => client.getKey(keyId));
+  return { json: key, lines: describeKey(key) };
+}
+
+async function jobOf(jobId: string): Promise<Found> {
+  const job = await withProxy((client) => client.getJob(jobId));
+  return { json: job, lines: describeJob(job) };
+}
+
+/** A job in words. */
+export function describeJob(job: JobView): string[] {
+  const { spend } = job;
+  const calls = Object.entries(spend.calls).filter(([, count]) => count > 0);
+  return [
+    `${job.job_id}${job.exhausted ? ': its cap is exhausted' : ''}`,
+    ...fields([
+      ['cap', job.usd_cap === null ? 'none' : formatUsd(micros(job.usd_cap))],
+      ['spent', describeSpend(spend)],
+      ['remaining', spend.remaining_usd === null ? null : formatUsd(micros(spend.remaining_usd))],
+      ['calls', calls.length === 0 ? 'none' : calls.map(([name, count]) => `${count} ${name}`).join(', ')],
+      ['since', job.created_at],
+    ]),
+  ];
+}
+
+async function runOf(workflowId: string, flags: Flags): Promise<Found> {
+  return withTemporal(flags, async (client) => {
+    const handle = client.workflow.getHandle(workflowId);
+    const { status: execution } = await handle.describe();
+    return execution.name === 'RUNNING' ? running(handle) : ended(handle, execution.name);
+  });
+}
+
+async function running(handle: WorkflowHandle): Promise<Found> {
+  try {
+    const view = await handle.query<RunStatusView>('status');
+    return { json: { workflowId: handle.workflowId, ...view }, lines: describeStatus(handle.workflowId, view) };
+  } catch (error) {
+    const remedy = 'A worker must be up to answer: keybrake doctor tells whether one is.';
+    throw new CliError(`${handle.workflowId} is running, but did not answer: ${explain(error)}\n${remedy}`, {
+      cause: error,
+    });
+  }
+}
+
+async function ended(handle: WorkflowHandle, name: string): Promise<Found> {
+  const { workflowId } = handle;
+  try {
+    const report = (await handle.result()) as RunReport;
+    return { json: { workflowId, ...report }, lines: describeReport(workflowId, report) };
+  } catch (error) {
+    if (!(error instanceof WorkflowFailedError)) throw error;
+    const state = name.toLowerCase().replaceAll('_', ' ');
+    return {
+      json: { workflowId, status: state, error: explain(error) },
+      lines: [`${workflowId}: ${state}`, `  ${explain(error)}`],
+    };
+  }
+}

@@ -1,0 +1,69 @@
+/** `keybrake worker`: a Temporal worker that serves `pipelineRun`. */
+import { NativeConnection } from '@temporalio/worker';
+import type { Command } from 'commander';
+import { logLevelFromEnv, secretsFromEnv, workerOptionsFromEnv } from '../config';
+import { createLogger } from '../log';
+import { type RunningWorker, installTemporalRuntime, startWorker } from '../worker';
+import { type TemporalFlags, type TemporalPlace, temporalFlags, temporalPlace } from './connect';
+import { CliError } from './errors';
+import { untilSignalled } from './lifetime';
+import { print, printJson } from './output';
+import { parseCount } from './parse';
+import { environmentHelp } from './proxy';
+
+interface Flags extends TemporalFlags {
+  readonly sourceDir?: string;
+  readonly concurrency?: number;
+  readonly json?: boolean;
+}
+
+/** Adds `worker`. */
+export function addWorker(program: Command): void {
+  const command = program
+    .command('worker')
+    .description('Run a worker. The first SIGTERM or SIGINT lets calls in flight end, the second one forces.')
+    .option('--source-dir <path>', 'folder of input files (KEYBRAKE_SOURCE_DIR)')
+    .option('--concurrency <n>', 'activities at one time (default: 100)', parseCount)
+    .option('--json', 'print what it serves as JSON')
+    .addHelpText('after', environmentHelp('clients'));
+  temporalFlags(command, { taskQueue: true }).action(work);
+}
+
+async function work(flags: Flags): Promise<void> {
+  const env = {
+    ...process.env,
+    ...(flags.sourceDir !== undefined && { KEYBRAKE_SOURCE_DIR: flags.sourceDir }),
+  };
+  const settings = workerOptionsFromEnv(env);
+  const logger = createLogger({ level: logLevelFromEnv(env), secrets: secretsFromEnv(env) });
+  installTemporalRuntime(logger);
+  const place = temporalPlace(flags);
+  const connection = await connect(place);
+  try {
+    const { namespace, taskQueue, address } = place;
+    const workerOptions = {
+      ...(flags.concurrency !== undefined && { maxConcurrentActivityTaskExecutions: flags.concurrency }),
+    };
+    const running = await startWorker({ ...settings, connection, namespace, taskQueue, workerOptions });
+    if (flags.json === true) await printJson({ address, namespace, taskQueue, sourceDir: settings.sourceDir });
+    else await print(`Keybrake worker on task queue ${taskQueue} of ${namespace} at ${address}`);
+    await untilEnded(running);
+  } finally {
+    await connection.close();
+  }
+}
+
+async function connect({ connectionOptions, address }: TemporalPlace): Promise<NativeConnection> {
+  try {
+    return await NativeConnection.connect(connectionOptions);
+  } catch (error) {
+    const remedy = 'Say where it is with --temporal-address or TEMPORAL_ADDRESS.';
+    throw new CliError(`No answer from Temporal at ${address}. ${remedy}`, { cause: error });
+  }
+}
+
+async function untilEnded(running: RunningWorker): Promise<void> {
+  const signalled = untilSignalled('no new work; calls in flight end first');
+  await Promise.race([signalled, running.done]);
+  await running.stop();
+}

@@ -1,0 +1,76 @@
+/** keybrake.yaml: several accounts, FX floors, upstreams. Strict: what it does not know, it names. */
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { VENDOR_IDS } from '../../proxy/contract';
+import type { Complaints } from './complaints';
+import { nearest } from './nearest';
+import { readText } from './network';
+import { type Environment, read } from './variables';
+
+const DEFAULT_PATH = 'keybrake.yaml';
+
+const accountSchema = z.strictObject({
+  vendor: z.enum(VENDOR_IDS),
+  // A secret in a file gets committed: only the name of a variable may stand here.
+  secret: z.string().regex(/^env:[A-Za-z_]\w*$/, 'must be env: and the name of a variable, e.g. env:STRIPE_EU_KEY'),
+  upstream: z.string().optional(),
+});
+
+const fileSchema = z.strictObject({
+  accounts: z
+    .record(
+      z.string().regex(/^[a-z0-9][a-z0-9_-]{0,63}$/, 'must be lower-case letters, digits, - and _'),
+      accountSchema,
+    )
+    .default({}),
+  fx_floors: z
+    .record(
+      z.string().regex(/^[a-z]{3}$/, 'must be a lower-case currency code, e.g. eur'),
+      z.number('must be a number of dollars').positive('must be above 0').max(1_000_000),
+    )
+    .default({}),
+});
+
+export type ConfigFile = z.output<typeof fileSchema>;
+
+const KEYS = ['accounts', 'fx_floors', 'vendor', 'secret', 'upstream'];
+
+/** Reads `KEYBRAKE_CONFIG`, else ./keybrake.yaml where there is one. Complaints never quote the file's values. */
+export function readConfigFile(env: Environment, complaints: Complaints): ConfigFile {
+  const empty: ConfigFile = { accounts: {}, fx_floors: {} };
+  const named = read(env, 'KEYBRAKE_CONFIG');
+  const path = named ?? DEFAULT_PATH;
+  const text = readText(path);
+  if (text === undefined) {
+    if (named !== undefined)
+      complaints.add('KEYBRAKE_CONFIG', `names ${path}, which cannot be read.`, 'Correct the path.');
+    return empty;
+  }
+  const parsed = fileSchema.safeParse(parseYaml(path, text, complaints) ?? {});
+  if (parsed.success) return parsed.data;
+  for (const issue of parsed.error.issues) complainOf(path, issue, complaints);
+  return empty;
+}
+
+function parseYaml(path: string, text: string, complaints: Complaints): unknown {
+  try {
+    return parse(text, { prettyErrors: false });
+  } catch (error) {
+    const [offset = 0] = (error as { pos?: readonly number[] }).pos ?? [];
+    const line = text.slice(0, offset).split('\n').length;
+    return complaints.add(path, `is not YAML (line ${line}).`, 'Correct it.');
+  }
+}
+
+function complainOf(path: string, issue: z.core.$ZodIssue, complaints: Complaints): void {
+  const place = issue.path.length === 0 ? path : `${path} ${issue.path.join('.')}`;
+  if (issue.code !== 'unrecognized_keys') {
+    const why = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+    complaints.add(place, `${why}.`, 'Correct it.');
+    return;
+  }
+  for (const key of issue.keys) {
+    const near = nearest(key, KEYS);
+    complaints.add(place, `${key} is not a setting.`, near === undefined ? 'Remove it.' : `Did you mean ${near}?`);
+  }
+}

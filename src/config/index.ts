@@ -1,0 +1,165 @@
+/** The environment, read once and checked: a wrong setting stops the start with the whole list of complaints. */
+import { statSync } from 'node:fs';
+import type { Logger } from 'pino';
+import { CAP_USD_MAX, type Micros, usdToMicros } from '../../proxy/contract';
+import type { KeybrakeClientOptions } from '../../proxy/client';
+import type { ProxyOptions } from '../../proxy/options';
+import { LOG_LEVELS, type LogLevel } from '../log';
+import { readAccounts } from './accounts';
+import { Complaints } from './complaints';
+import { readConfigFile } from './file';
+import { readPort, readProxyUrl, readTls } from './network';
+import { type Environment, checkNames, read } from './variables';
+
+export { type Complaint, ConfigError } from './complaints';
+export { type Environment, VARIABLES } from './variables';
+
+const DEFAULT_HOST = '127.0.0.1';
+const DEFAULT_PORT = 8787;
+const DEFAULT_STORE = 'sqlite:./keybrake.db';
+/** Roles are guarded by these alone, so they must not be guessable. */
+const ROLE_KEY_LENGTH_MIN = 20;
+const MASTER_KEY_LENGTH_MIN = 32;
+const REQUIRED = true;
+
+/** What `keybrake proxy` runs with. Throws {@link ConfigError}. */
+export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOptions {
+  const complaints = new Complaints();
+  checkNames(env, complaints);
+  const host = read(env, 'KEYBRAKE_HOST') ?? DEFAULT_HOST;
+  const port = readPort(env, 'KEYBRAKE_PORT', complaints) ?? DEFAULT_PORT;
+  const publicUrl = readProxyUrl(env, complaints);
+  const store = readStore(env, complaints);
+  const apiKey = readRoleKey(env, 'KEYBRAKE_API_KEY', complaints, REQUIRED);
+  const workerKey = readRoleKey(env, 'KEYBRAKE_WORKER_KEY', complaints);
+  if (workerKey !== undefined && workerKey === apiKey) {
+    complaints.add('KEYBRAKE_WORKER_KEY', 'is the same as KEYBRAKE_API_KEY.', 'Give each role its own key.');
+  }
+  const workerMaxMicros = readDollars(env, 'KEYBRAKE_WORKER_MAX_USD', complaints);
+  const masterKeys = readMasterKeys(env, complaints);
+  const file = readConfigFile(env, complaints);
+  const accounts = readAccounts(env, file, complaints);
+  const tls = readTls(env, host, complaints);
+  complaints.check();
+  return {
+    host,
+    port,
+    store,
+    apiKey: apiKey ?? '',
+    accounts,
+    fxFloor: file.fx_floors,
+    logger,
+    ...(workerKey !== undefined && { workerKey }),
+    ...(workerMaxMicros !== undefined && { workerMaxMicros }),
+    ...(masterKeys !== undefined && { masterKeys }),
+    ...(tls !== undefined && { tls }),
+    ...(publicUrl !== undefined && { publicUrl: trimmed(publicUrl) }),
+  };
+}
+
+/** How the CLI reaches the proxy: the admin key, or the worker's where that is all there is. */
+export function clientOptionsFromEnv(env: Environment): KeybrakeClientOptions & { readonly role: 'admin' | 'worker' } {
+  const complaints = new Complaints();
+  checkNames(env, complaints);
+  const url = readClientUrl(env, complaints);
+  const apiKey = readRoleKey(env, 'KEYBRAKE_API_KEY', complaints);
+  const workerKey = readRoleKey(env, 'KEYBRAKE_WORKER_KEY', complaints);
+  if (apiKey === undefined && workerKey === undefined && !complaints.any) {
+    complainOfMissing('KEYBRAKE_API_KEY', complaints);
+  }
+  complaints.check();
+  return { url, apiKey: apiKey ?? workerKey ?? '', role: apiKey === undefined ? 'worker' : 'admin' };
+}
+
+export interface WorkerSettings {
+  readonly url: string;
+  readonly workerKey: string;
+  readonly sourceDir: string;
+}
+
+/** What `keybrake worker` runs with. It never holds the admin key. */
+export function workerOptionsFromEnv(env: Environment): WorkerSettings {
+  const complaints = new Complaints();
+  checkNames(env, complaints);
+  const url = readClientUrl(env, complaints);
+  const workerKey = readRoleKey(env, 'KEYBRAKE_WORKER_KEY', complaints, REQUIRED);
+  const sourceDir = read(env, 'KEYBRAKE_SOURCE_DIR') ?? process.cwd();
+  if (statSync(sourceDir, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    complaints.add('KEYBRAKE_SOURCE_DIR', `names ${sourceDir}, which is not a folder here.`, 'Correct it, or make it.');
+  }
+  complaints.check();
+  return { url, workerKey: workerKey ?? '', sourceDir };
+}
+
+/** `KEYBRAKE_LOG_LEVEL`; `info` where it is unset. */
+export function logLevelFromEnv(env: Environment, byDefault: LogLevel = 'info'): LogLevel {
+  const text = read(env, 'KEYBRAKE_LOG_LEVEL') ?? byDefault;
+  const level = LOG_LEVELS.find((known) => known === text);
+  if (level !== undefined) return level;
+  const complaints = new Complaints();
+  complaints.add('KEYBRAKE_LOG_LEVEL', 'is not a log level.', `Use one of ${LOG_LEVELS.join(', ')}.`);
+  complaints.check();
+  return byDefault;
+}
+
+/** Every secret value of the environment, for the log to hide. */
+export function secretsFromEnv(env: Environment): string[] {
+  const names = Object.keys(env).filter((name) => /(?:SECRET|TOKEN|API_KEY|WORKER_KEY|MASTER_KEY|_KEY)$/.test(name));
+  const values = names
+    .filter((name) => !name.endsWith('TLS_KEY'))
+    .flatMap((name) => (read(env, name) ?? '').split(','));
+  return values.map((value) => value.trim()).filter((value) => value.length >= 8);
+}
+
+function readClientUrl(env: Environment, complaints: Complaints): string {
+  const url = readProxyUrl(env, complaints);
+  const port = readPort(env, 'KEYBRAKE_PORT', complaints) ?? DEFAULT_PORT;
+  return url === undefined ? `http://${DEFAULT_HOST}:${port}` : trimmed(url);
+}
+
+function trimmed(url: URL): string {
+  return url.href.replace(/\/+$/, '');
+}
+
+function readStore(env: Environment, complaints: Complaints): string {
+  const store = read(env, 'KEYBRAKE_STORE') ?? DEFAULT_STORE;
+  if (/^postgres(ql)?:/.test(store)) {
+    complaints.add('KEYBRAKE_STORE', 'is a Postgres address; this release has the SQLite store only.', SQLITE_REMEDY);
+  } else if (!/^sqlite:./.test(store)) {
+    complaints.add('KEYBRAKE_STORE', 'is not a store.', SQLITE_REMEDY);
+  }
+  return store;
+}
+
+const SQLITE_REMEDY = 'Write it like sqlite:./keybrake.db, and run one proxy on it.';
+
+function readRoleKey(env: Environment, name: string, complaints: Complaints, required = false): string | undefined {
+  const key = read(env, name);
+  if (key === undefined) return required ? complainOfMissing(name, complaints) : undefined;
+  if (key.length >= ROLE_KEY_LENGTH_MIN && /^[\x21-\x7e]+$/.test(key)) return key;
+  const remedy = `Use at least ${ROLE_KEY_LENGTH_MIN} printable characters without spaces: openssl rand -hex 24`;
+  return complaints.add(name, 'is too easy to guess, or holds characters that no header can carry.', remedy);
+}
+
+function complainOfMissing(name: string, complaints: Complaints): undefined {
+  return complaints.add(name, 'is not set.', 'Set it to the same secret on the proxy and here: openssl rand -hex 24');
+}
+
+function readDollars(env: Environment, name: string, complaints: Complaints): Micros | undefined {
+  const text = read(env, name);
+  if (text === undefined) return undefined;
+  const micros = /^\d+(\.\d+)?$/.test(text) ? usdToMicros(Number(text)) : undefined;
+  if (micros !== undefined && micros > 0) return micros;
+  return complaints.add(name, 'is not an amount.', `Give dollars above 0 and up to ${CAP_USD_MAX}, e.g. 500 or 99.50.`);
+}
+
+function readMasterKeys(env: Environment, complaints: Complaints): readonly string[] | undefined {
+  const text = read(env, 'KEYBRAKE_MASTER_KEY');
+  if (text === undefined) return undefined;
+  const keys = text.split(',').map((key) => key.trim());
+  if (keys.some((key) => key.length < MASTER_KEY_LENGTH_MIN)) {
+    const remedy = 'Separate several by commas, newest first. Make one with: openssl rand -hex 32';
+    return complaints.add('KEYBRAKE_MASTER_KEY', `holds a key below ${MASTER_KEY_LENGTH_MIN} characters.`, remedy);
+  }
+  return keys;
+}

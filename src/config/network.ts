@@ -1,0 +1,93 @@
+/** Addresses: what is loopback, what may be plain text, and where a vendor secret may go. */
+import { readFileSync } from 'node:fs';
+import { isIPv4 } from 'node:net';
+import type { Complaints } from './complaints';
+import { type Environment, read } from './variables';
+
+/** Does the host name this machine only? */
+export function isLoopback(host: string): boolean {
+  const name = host.replace(/^\[|\]$/g, '').toLowerCase();
+  return name === 'localhost' || name === '::1' || (isIPv4(name) && name.startsWith('127.'));
+}
+
+/** Reads a whole number of a port. */
+export function readPort(env: Environment, name: string, complaints: Complaints): number | undefined {
+  const text = read(env, name);
+  if (text === undefined) return undefined;
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
+  return complaints.add(name, 'is not a port.', 'Give a whole number from 0 (any free port) to 65535.');
+}
+
+/** Reads an http(s) origin: no path, no credentials, no query. */
+export function parseOrigin(setting: string, text: string, complaints: Complaints): URL | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const plain = url !== undefined && (url.pathname === '/' || url.pathname === '') && url.search + url.hash === '';
+  if (plain && /^https?:$/.test(url.protocol) && url.username + url.password === '') return url;
+  return complaints.add(setting, 'is not an http(s) address.', 'Write it like https://host:port, without a path.');
+}
+
+/** Reads `KEYBRAKE_URL`. Keys must not travel beyond loopback in plain text unless that is asked for. */
+export function readProxyUrl(env: Environment, complaints: Complaints): URL | undefined {
+  const text = read(env, 'KEYBRAKE_URL');
+  if (text === undefined) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username + url.password + url.search !== '') {
+    return complaints.add('KEYBRAKE_URL', 'is not an http(s) address.', 'Write it like http://127.0.0.1:8787.');
+  }
+  if (url.protocol === 'http:' && !isLoopback(url.hostname) && !readPlaintext(env, complaints)) {
+    return complaints.add(
+      'KEYBRAKE_URL',
+      'would send keys in plain text beyond this machine.',
+      'Use https, or set KEYBRAKE_ALLOW_PLAINTEXT=1 where the network is trusted.',
+    );
+  }
+  return url;
+}
+
+/** Refuses to listen beyond loopback without TLS, unless `KEYBRAKE_ALLOW_PLAINTEXT=1`. Answers the PEM texts. */
+export function readTls(
+  env: Environment,
+  host: string,
+  complaints: Complaints,
+): { cert: string; key: string } | undefined {
+  const cert = readPem(env, 'KEYBRAKE_TLS_CERT', 'CERTIFICATE', complaints);
+  const key = readPem(env, 'KEYBRAKE_TLS_KEY', 'PRIVATE KEY', complaints);
+  const named = ['KEYBRAKE_TLS_CERT', 'KEYBRAKE_TLS_KEY'].filter((name) => read(env, name) !== undefined);
+  if (named.length === 1) {
+    const missing = named[0] === 'KEYBRAKE_TLS_CERT' ? 'KEYBRAKE_TLS_KEY' : 'KEYBRAKE_TLS_CERT';
+    complaints.add(missing, `is not set, but ${named[0]} is.`, 'TLS needs both: set it too, or unset the other.');
+  }
+  if (named.length === 0 && !isLoopback(host) && !readPlaintext(env, complaints)) {
+    complaints.add(
+      'KEYBRAKE_HOST',
+      'is reached beyond this machine, and there is no TLS, so vault keys would travel in plain text.',
+      'Set KEYBRAKE_TLS_CERT and KEYBRAKE_TLS_KEY, or KEYBRAKE_ALLOW_PLAINTEXT=1 behind something that ends TLS.',
+    );
+  }
+  return cert === undefined || key === undefined ? undefined : { cert, key };
+}
+
+function readPem(env: Environment, name: string, label: string, complaints: Complaints): string | undefined {
+  const path = read(env, name);
+  if (path === undefined) return undefined;
+  const text = readText(path);
+  if (text === undefined) return complaints.add(name, `names ${path}, which cannot be read.`, 'Correct the path.');
+  if (text.includes(`${label}-----`)) return text;
+  return complaints.add(name, `names ${path}, which holds no PEM ${label.toLowerCase()}.`, 'Correct the path.');
+}
+
+/** The text of a file, or undefined when it cannot be read. */
+export function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+function readPlaintext(env: Environment, complaints: Complaints): boolean {
+  const text = read(env, 'KEYBRAKE_ALLOW_PLAINTEXT') ?? '0';
+  if (text === '1' || text === '0') return text === '1';
+  complaints.add('KEYBRAKE_ALLOW_PLAINTEXT', 'is neither 1 nor 0.', 'Set it to 1, or unset it.');
+  return true; // It has been complained about once; do not also tell them to set it.
+}

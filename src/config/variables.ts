@@ -1,0 +1,53 @@
+/** Every environment variable that Keybrake reads. The README's table is printed from these rows. */
+import type { Complaints } from './complaints';
+import { nearest } from './nearest';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+interface VariableSpec {
+  /** Which programs read it. */
+  readonly for: 'proxy' | 'clients' | 'all';
+  readonly byDefault: string;
+  readonly meaning: string;
+}
+
+// prettier-ignore
+export const VARIABLES = {
+  KEYBRAKE_HOST:            { for: 'proxy',   byDefault: '127.0.0.1', meaning: 'Address the proxy listens on.' },
+  KEYBRAKE_PORT:            { for: 'all',     byDefault: '8787', meaning: 'Port the proxy listens on.' },
+  KEYBRAKE_URL:             { for: 'all',     byDefault: 'http://127.0.0.1:8787', meaning: 'Where workers, the CLI and SDKs reach the proxy.' },
+  KEYBRAKE_STORE:           { for: 'proxy',   byDefault: 'sqlite:./keybrake.db', meaning: 'The ledger. This release has SQLite only.' },
+  KEYBRAKE_API_KEY:         { for: 'all',     byDefault: '', meaning: 'Bearer of the admin role: at least 20 characters.' },
+  KEYBRAKE_WORKER_KEY:      { for: 'all',     byDefault: '', meaning: 'Bearer of the worker role: at least 20 characters.' },
+  KEYBRAKE_WORKER_MAX_USD:  { for: 'proxy',   byDefault: 'no bound', meaning: 'The most that keys issued by a worker may spend per job, in dollars.' },
+  KEYBRAKE_MASTER_KEY:      { for: 'proxy',   byDefault: 'a file beside the SQLite store', meaning: 'Derives vault keys and seals stored answers. Several, newest first, separated by commas.' },
+  KEYBRAKE_SOURCE_DIR:      { for: 'clients', byDefault: 'the working directory', meaning: 'Folder that input files of runs are read from, on every worker.' },
+  KEYBRAKE_CONFIG:          { for: 'proxy',   byDefault: './keybrake.yaml, if there', meaning: 'Several accounts, FX floors, upstreams.' },
+  KEYBRAKE_STRIPE_UPSTREAM: { for: 'proxy',   byDefault: 'https://api.stripe.com', meaning: 'Another Stripe, for tests and sandboxes.' },
+  KEYBRAKE_TLS_CERT:        { for: 'proxy',   byDefault: '', meaning: 'PEM file with the certificate chain.' },
+  KEYBRAKE_TLS_KEY:         { for: 'proxy',   byDefault: '', meaning: 'PEM file with the private key.' },
+  KEYBRAKE_ALLOW_PLAINTEXT: { for: 'all',     byDefault: '0', meaning: '1: keys may travel beyond loopback without TLS.' },
+  KEYBRAKE_LOG_LEVEL:       { for: 'all',     byDefault: 'info', meaning: 'trace, debug, info, warn, error, fatal or silent.' },
+  KEYBRAKE_DEBUG:           { for: 'clients', byDefault: '0', meaning: '1: the CLI shows stack traces.' },
+} as const satisfies Record<string, VariableSpec>;
+
+export type Variable = keyof typeof VARIABLES;
+
+/** Belong to vendors of a later release. Known, so that they may stay set; not read. */
+const LATER = ['KEYBRAKE_TWILIO_UPSTREAM', 'KEYBRAKE_RESEND_UPSTREAM'];
+
+/** Complains about every `KEYBRAKE_…` variable that means nothing: a mistyped cap is no cap. */
+export function checkNames(env: Environment, complaints: Complaints): void {
+  const known = Object.keys(VARIABLES);
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith('KEYBRAKE_') || known.includes(name) || LATER.includes(name)) continue;
+    const near = nearest(name, known);
+    complaints.add(name, 'is not a setting.', near === undefined ? 'Unset it.' : `Did you mean ${near}?`);
+  }
+}
+
+/** The value of a variable; an empty one counts as unset. */
+export function read(env: Environment, name: string): string | undefined {
+  const value = env[name]?.trim();
+  return value === '' ? undefined : value;
+}

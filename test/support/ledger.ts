@@ -1,0 +1,95 @@
+/** A ledger on a real store with keys put in by hand, for tests of the ledger alone. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { newId } from '../../proxy/ids';
+import { newBudget } from '../../proxy/ledger/budgets';
+import { factsOf, type KeyFacts } from '../../proxy/ledger/facts';
+import { Ledger } from '../../proxy/ledger/ledger';
+import type { ReserveInput } from '../../proxy/ledger/reserve';
+import { openSqlite } from '../../proxy/stores/sqlite';
+import type { Store } from '../../proxy/stores/store';
+import type { KeyRow } from '../../proxy/stores/tables';
+
+/** Every store that the shared suites run against. */
+export const STORES: readonly { name: string; open: () => { store: Store; remove: () => void } }[] = [
+  {
+    name: 'sqlite',
+    open: () => {
+      const folder = mkdtempSync(join(tmpdir(), 'keybrake-ledger-'));
+      return {
+        store: openSqlite(join(folder, 'ledger.db')),
+        remove: () => rmSync(folder, { recursive: true }),
+      };
+    },
+  },
+];
+
+export interface KeySpec {
+  readonly cap?: number | null;
+  readonly daily?: number;
+  readonly job?: { readonly id: string; readonly cap: number };
+  readonly parent?: KeyFacts;
+  readonly onCap?: 'latch' | 'refuse';
+  readonly maxCall?: number;
+  readonly expiresAt?: number;
+}
+
+export async function addKey(ledger: Ledger, spec: KeySpec): Promise<KeyFacts> {
+  const keyId = newId('key');
+  const own = [`key:${keyId}`, ...(spec.job ? [`job:${spec.job.id}`] : [])];
+  const row: KeyRow = {
+    key_id: keyId,
+    vendor: 'stripe',
+    account: 'stripe',
+    label: 'test',
+    job_id: spec.job?.id ?? null,
+    parent_key_id: spec.parent?.keyId ?? null,
+    ancestors: JSON.stringify(spec.parent ? [spec.parent.keyId, ...spec.parent.ancestors] : []),
+    budgets: JSON.stringify([...new Set([...own, ...(spec.parent?.budgets ?? [])])]),
+    daily: JSON.stringify([...(spec.daily === undefined ? [] : [[keyId, spec.daily]]), ...(spec.parent?.daily ?? [])]),
+    allowed: '["POST /v1/payment_intents"]',
+    max_call_micros: spec.maxCall ?? null,
+    fx: '{}',
+    require_idempotency: 0,
+    on_cap: spec.onCap ?? 'latch',
+    lease_ms: null,
+    metadata: '{}',
+    issued_by: 'admin',
+    created_at: Date.now(),
+    expires_at: spec.expiresAt ?? Date.now() + 3_600_000,
+    lease_until: null,
+    revoked_at: null,
+    revoke_reason: null,
+  };
+  await ledger.submit((rows, now) => {
+    rows.put('keys', row);
+    rows.put('budgets', newBudget(`key:${keyId}`, spec.cap ?? null, now));
+    if (spec.job && !rows.get('budgets', `job:${spec.job.id}`)) {
+      rows.put('budgets', newBudget(`job:${spec.job.id}`, spec.job.cap, now));
+    }
+  });
+  return factsOf(row);
+}
+
+export function reserveInput(facts: KeyFacts, given: Partial<ReserveInput>): ReserveInput {
+  return {
+    callId: newId('call'),
+    facts,
+    epoch: 'epoch-1',
+    method: 'POST',
+    path: '/v1/payment_intents',
+    route: 'POST /v1/payment_intents',
+    idempotencyKey: null,
+    recordId: null,
+    workflowId: null,
+    activityId: null,
+    attempt: null,
+    context: null,
+    price: { kind: 'fixed', micros: 1, out: false },
+    claim: null,
+    vendorIdempotent: true,
+    toMicros: (minor) => minor * 10_000,
+    ...given,
+  };
+}

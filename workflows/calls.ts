@@ -1,0 +1,97 @@
+/**
+ * How workflow code calls the pack's activities: time-outs, retries and ids in one place.
+ * Every activity waits for its cancellation to complete, because the SDK's real default, TRY_CANCEL, would forget a
+ * paid call that is under way; and none is dispatched eagerly, because that goes around the task queue's rate limit.
+ */
+import {
+  type ActivityOptions,
+  proxyActivities,
+  proxyLocalActivities,
+  type UntypedActivities,
+} from '@temporalio/workflow';
+import type { KeybrakeActivities } from '../activities/types';
+import { ACTIVITIES } from './plan';
+
+type Name = keyof KeybrakeActivities;
+type Answer<N extends Name> = Awaited<ReturnType<KeybrakeActivities[N]>>;
+type Input<N extends Name> = Parameters<KeybrakeActivities[N]>[0];
+
+const SAFE = { cancellationType: 'WAIT_CANCELLATION_COMPLETED', allowEagerDispatch: false } as const;
+
+/** A proxy that is restarted answers again within minutes; longer than that, the run reports it. */
+const CONTROL_TIMEOUT_MS = 10 * 60_000;
+
+/**
+ * The id of an activity that is not a record's. Record ids are activity ids too, so these hold a character that no
+ * record's id can: two pending activities with one id would wedge the workflow.
+ */
+export function controlId(...parts: readonly (string | number)[]): string {
+  return ['keybrake', ...parts].join('·');
+}
+
+/** Schedules an activity of the pack. `activityId` must be unique among those pending. */
+export function callActivity<N extends Name>(
+  name: N,
+  input: Input<N>,
+  options: ActivityOptions & { readonly activityId: string; readonly summary: string },
+): Promise<Answer<N>> {
+  const activities = proxyActivities<UntypedActivities>({ ...SAFE, ...options });
+  return activities[name]?.(input) as Promise<Answer<N>>;
+}
+
+/** Options of an activity that is neither a vendor call nor long: high priority, so that it passes the calls. */
+export const CONTROL: ActivityOptions = {
+  startToCloseTimeout: 60_000,
+  scheduleToCloseTimeout: CONTROL_TIMEOUT_MS,
+  retry: { initialInterval: 500, maximumInterval: 15_000 },
+  priority: { priorityKey: 1 },
+};
+
+/** Options of one record's vendor call. The activity itself decides when it has tried enough. */
+export function vendorCall(ttlMs: number): ActivityOptions {
+  return {
+    // The proxy waits up to 2 s for budget, 20 s for a first call and 25 s for the vendor.
+    startToCloseTimeout: 120_000,
+    scheduleToCloseTimeout: ttlMs + CONTROL_TIMEOUT_MS,
+    retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 60 },
+  };
+}
+
+/** Options of the user's own activity for a record: its own failures are tried a few times. */
+export function ownCall(ttlMs: number): ActivityOptions {
+  return {
+    startToCloseTimeout: 10 * 60_000,
+    scheduleToCloseTimeout: ttlMs + CONTROL_TIMEOUT_MS,
+    retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 10 },
+  };
+}
+
+/** Options of a chunk: it goes on from its heartbeat after a crash. */
+export function chunkCall(ttlMs: number): ActivityOptions {
+  return {
+    startToCloseTimeout: ttlMs + CONTROL_TIMEOUT_MS,
+    scheduleToCloseTimeout: ttlMs + CONTROL_TIMEOUT_MS,
+    heartbeatTimeout: 30_000,
+    retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 60 },
+  };
+}
+
+type LocalName = typeof ACTIVITIES.issue | typeof ACTIVITIES.revoke | typeof ACTIVITIES.raise | typeof ACTIVITIES.spend;
+
+/** Runs an activity of the control plane in the worker itself, so that it never queues behind vendor calls. */
+export function callLocal<N extends LocalName>(
+  name: N,
+  input: Input<N>,
+  { summary, timeoutMs = CONTROL_TIMEOUT_MS }: { readonly summary: string; readonly timeoutMs?: number },
+): Promise<Answer<N>> {
+  const activities = proxyLocalActivities<UntypedActivities>({
+    startToCloseTimeout: 20_000,
+    scheduleToCloseTimeout: timeoutMs,
+    retry: { initialInterval: 250, maximumInterval: 15_000 },
+    // Longer waits become timers, so that the workflow task does not stay open.
+    localRetryThreshold: 2_000,
+    cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+    summary,
+  });
+  return activities[name]?.(input) as Promise<Answer<N>>;
+}

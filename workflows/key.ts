@@ -1,0 +1,126 @@
+/** The vault key of one workflow run: issued once, guarded while the run is open, revoked at its end. */
+import { CancellationScope, log, workflowInfo } from '@temporalio/workflow';
+import type { IssuedVault, KeyRequest, VaultSpend } from '../activities/types';
+import { callActivity, callLocal, controlId } from './calls';
+import { ACTIVITIES, type StopCode } from './plan';
+
+/** How long a worker may be silent until another takes over its guard. */
+const GUARD_HEARTBEAT_MS = 30_000;
+/** Above the lease: what a revocation that is not confirmed waits until the key is dead by itself. */
+const LEASE_MARGIN_MS = 30_000;
+
+export class RunKey {
+  readonly jobId: string;
+  readonly #request: KeyRequest;
+  readonly #identity: string;
+  #issued: IssuedVault;
+  #replacing: Promise<boolean> | undefined;
+  #guard: CancellationScope | undefined;
+
+  private constructor(request: KeyRequest, identity: string, issued: IssuedVault) {
+    this.jobId = request.jobId;
+    this.#request = request;
+    this.#identity = identity;
+    this.#issued = issued;
+  }
+
+  /**
+   * Issues a key. `name` tells several keys of one run apart. A retry, and a reset to before this point, get the same
+   * key back while it lives.
+   */
+  static async issue(request: KeyRequest, name = ''): Promise<RunKey> {
+    const { namespace, workflowId, originalExecutionRunId } = workflowInfo();
+    const identity = ['issue', namespace, workflowId, originalExecutionRunId, ...(name === '' ? [] : [name])].join('/');
+    const issued = await callLocal(ACTIVITIES.issue, { request, identity }, { summary: `key for ${request.label}` });
+    return new RunKey(request, identity, issued);
+  }
+
+  get id(): string {
+    return this.#issued.keyId;
+  }
+
+  /** Dollars; null where only a daily cap binds. */
+  get capUsd(): number | null {
+    return this.#issued.capUsd;
+  }
+
+  /** Starts the activity that renews the lease and that revokes the key should the run be terminated or time out. */
+  guard(onStop: (code: StopCode, keyId: string) => void): void {
+    this.#guard?.cancel();
+    const scope = new CancellationScope();
+    this.#guard = scope;
+    const { keyId, leaseMs, expiresAt } = this.#issued;
+    const untilExpiryMs = Math.max(Date.parse(expiresAt) - Date.now(), 0) + 10 * 60_000;
+    scope
+      .run(() =>
+        callActivity(
+          ACTIVITIES.guard,
+          { keyId, jobId: this.jobId, leaseMs },
+          {
+            activityId: controlId('guard', keyId),
+            summary: `guard of ${keyId}`,
+            startToCloseTimeout: untilExpiryMs,
+            heartbeatTimeout: GUARD_HEARTBEAT_MS,
+            retry: { initialInterval: 1_000, maximumInterval: 10_000 },
+            priority: { priorityKey: 1 },
+          },
+        ),
+      )
+      .then(
+        ({ stop }) => onStop(stop, keyId),
+        (error: unknown) => {
+          if (!scope.consideredCancelled) log.warn('The guard of the vault key ended', { keyId, error: String(error) });
+        },
+      )
+      .catch((error: unknown) => log.warn('The news of the guard was not taken', { keyId, error: String(error) }));
+  }
+
+  /** The run has ended its calls: the guard may go. */
+  unguard(): void {
+    this.#guard?.cancel();
+  }
+
+  /**
+   * Asks for another key in place of one that died. True only after a reset: then the dead key was the former run's,
+   * and the new one spends what is left of the job's cap. Decided in an activity, so that a replay decides the same.
+   */
+  replace(keyId: string): Promise<boolean> {
+    if (keyId !== this.id) return Promise.resolve(true);
+    this.#replacing ??= this.#replace().finally(() => {
+      this.#replacing = undefined;
+    });
+    return this.#replacing;
+  }
+
+  async #replace(): Promise<boolean> {
+    const { keyId, issuedIn } = this.#issued;
+    const input = { request: this.#request, identity: this.#identity, replaces: { keyId, issuedIn } };
+    const issued = await callLocal(ACTIVITIES.issue, input, { summary: `is ${keyId} of a run before a reset?` });
+    if (issued.fresh) this.#issued = issued;
+    return issued.fresh;
+  }
+
+  /**
+   * Revokes the key, retried until its lease has passed. Answers what to tell the user when it was not confirmed.
+   * Runs even when the workflow is cancelled.
+   */
+  async revoke(reason: string): Promise<string | undefined> {
+    const timeoutMs = this.#issued.leaseMs + LEASE_MARGIN_MS;
+    const input = { keyId: this.id, reason };
+    try {
+      await CancellationScope.nonCancellable(() =>
+        callLocal(ACTIVITIES.revoke, input, { summary: `revoke ${this.id}`, timeoutMs }),
+      );
+      return undefined;
+    } catch (error) {
+      log.error('The vault key was not confirmed as revoked', { keyId: this.id, error: String(error) });
+      return `The proxy did not confirm that ${this.id} is revoked; its lease has ended, so it is dead.`;
+    }
+  }
+
+  /** Spend of the key and its job. Throws ActivityFailure when the proxy does not answer within `timeoutMs`. */
+  spend(timeoutMs: number): Promise<VaultSpend> {
+    const input = { keyId: this.id, jobId: this.jobId };
+    return callLocal(ACTIVITIES.spend, input, { summary: 'spend', timeoutMs });
+  }
+}

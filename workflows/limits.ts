@@ -1,0 +1,36 @@
+/** The sizes that shape a run's histories. Tests lower them through `createKeybrakeActivities({ limits })`. */
+import type { Plan } from './plan';
+
+export interface Limits {
+  /** Units (records or chunks) that a page brings into a history at once. */
+  readonly unitsPerPage: number;
+  /** Activities up to which the root runs the records itself instead of starting shards. */
+  readonly activitiesInRoot: number;
+  /** Units after which a shard drains and continues as new: about 5,000 events. */
+  readonly unitsPerShardRun: number;
+  /** Shards that run at one time. */
+  readonly shardsRunning: number;
+  /** Activities in flight in one workflow: Temporal's docs advise at most 500; 2,001 wedge a workflow. */
+  readonly activitiesInFlight: number;
+  /** Bytes of activity inputs in one workflow task, well below Temporal's 4 MB. */
+  readonly bytesPerTask: number;
+  /** Milliseconds from one reading of the spend to the next at first; the gap grows with the run's age. */
+  readonly spendPollMs: number;
+}
+
+export const LIMITS: Limits = {
+  unitsPerPage: 200,
+  activitiesInRoot: 1_000,
+  unitsPerShardRun: 1_500,
+  shardsRunning: 10,
+  activitiesInFlight: 500,
+  bytesPerTask: 1_000_000,
+  spendPollMs: 5_000,
+};
+
+/** A plan that carries limits other than {@link LIMITS}. */
+export type LimitedPlan = Plan & { readonly limits?: Partial<Limits> };
+
+export function limitsOf(plan: LimitedPlan): Limits {
+  return { ...LIMITS, ...plan.limits };
+}

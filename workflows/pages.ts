@@ -1,0 +1,130 @@
+/** Reads a range page by page, ahead of the window by half a page, and hands out its units one by one. */
+import { ApplicationFailure, proxyActivities, type UntypedActivities } from '@temporalio/workflow';
+import type { PageOutput, Position } from '../activities/types';
+import { callActivity, CONTROL, controlId } from './calls';
+import { runWithVault } from './context';
+import { limitsOf, type LimitedPlan } from './limits';
+import { ACTIVITIES, type ShardRange } from './plan';
+import type { Unit, UnitMaker } from './units';
+
+export interface PagesOptions {
+  readonly plan: LimitedPlan;
+  readonly keyId: () => string;
+  readonly range: ShardRange;
+  readonly position: Position;
+  /** Index, in the whole source, of the first record of an inline plan that carries a part of them. */
+  readonly inlineOffset?: number;
+  readonly units: UnitMaker;
+  /** No page is read after so many units. */
+  readonly unitsMax: number;
+  /** Activities run in this scope: it is cancelled when the run stops. */
+  readonly within: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+export class Pages {
+  readonly #options: PagesOptions;
+  readonly #buffer: Unit[] = [];
+  #next: Position | null;
+  #loading: Promise<void> | undefined;
+  #handedOut = 0;
+
+  constructor(options: PagesOptions) {
+    this.#options = options;
+    this.#next = options.position;
+  }
+
+  /** Where the first page starts that was not read; null at the end of the range. */
+  get next(): Position | null {
+    return this.#next;
+  }
+
+  /** The next unit; undefined at the end of the range, or once enough units were handed out. */
+  async take(): Promise<Unit | undefined> {
+    while (this.#buffer.length === 0 && (this.#more || this.#loading !== undefined)) {
+      await this.#load();
+    }
+    const unit = this.#buffer.shift();
+    if (unit !== undefined) this.#handedOut += 1;
+    // An error of reading ahead is met again by whoever waits for the page.
+    if (this.#more && this.#buffer.length < limitsOf(this.#options.plan).unitsPerPage / 2) {
+      this.#load().catch(() => undefined);
+    }
+    return unit;
+  }
+
+  get #more(): boolean {
+    return this.#next !== null && this.#handedOut + this.#buffer.length < this.#options.unitsMax;
+  }
+
+  #load(): Promise<void> {
+    this.#loading ??= this.#read().finally(() => {
+      this.#loading = undefined;
+    });
+    return this.#loading;
+  }
+
+  async #read(): Promise<void> {
+    const position = this.#next;
+    if (position === null) return;
+    const { plan, units, within } = this.#options;
+    const page = await within(() => (plan.source.kind === 'activity' ? this.#own(position) : this.#page(position)));
+    if (page.chunks !== undefined) this.#buffer.push(...page.chunks.map((range) => units.chunk(range)));
+    else this.#buffer.push(...page.refs.map((ref) => units.record(ref)));
+    this.#next = page.next;
+  }
+
+  #page(position: Position): Promise<PageOutput> {
+    const { plan, range, keyId } = this.#options;
+    const limit = limitsOf(plan).unitsPerPage;
+    return callActivity(
+      ACTIVITIES.page,
+      {
+        keyId: keyId(),
+        jobId: plan.jobId,
+        source: this.#sliced(position, limit),
+        recordId: plan.recordId,
+        range,
+        position,
+        limit,
+        recordsPerChunk: plan.call.kind === 'endpoint' ? plan.recordsPerActivity : 1,
+      },
+      { ...CONTROL, activityId: controlId('page', position.offset), summary: `records from line ${position.line}` },
+    );
+  }
+
+  /** Of an inline source, the records of this page, each at its own index. */
+  #sliced({ offset }: Position, limit: number): LimitedPlan['source'] {
+    const { plan, range, inlineOffset = 0 } = this.#options;
+    if (plan.source.kind !== 'inline') return plan.source;
+    const records = plan.source.records.slice(offset - inlineOffset, Math.min(offset + limit, range.end) - inlineOffset);
+    return { kind: 'inline', records };
+  }
+
+  /** The user's own reader. The worker's interceptor turns its answer into a page. */
+  #own(position: Position): Promise<PageOutput> {
+    const { plan, keyId } = this.#options;
+    if (plan.source.kind !== 'activity') throw ApplicationFailure.nonRetryable('Not an activity source.');
+    const { activity, args } = plan.source;
+    const limit = limitsOf(plan).unitsPerPage;
+    const reader = { recordId: plan.recordId, offset: position.offset };
+    const header = { keyId: keyId(), jobId: plan.jobId, reader };
+    const acts = proxyActivities<UntypedActivities>({
+      ...CONTROL,
+      startToCloseTimeout: 5 * 60_000,
+      scheduleToCloseTimeout: 60 * 60_000,
+      activityId: controlId('read', position.offset),
+      summary: `records from number ${position.line}`,
+      cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+      allowEagerDispatch: false,
+    });
+    return runWithVault({ header: () => header, inFlight: 0 }, async () => {
+      const answer: unknown = await acts[activity]?.({ cursor: position.cursor ?? null, limit, args });
+      const page = answer as Partial<PageOutput> | null | undefined;
+      if (Array.isArray(page?.refs) && page.next !== undefined) return page as PageOutput;
+      throw ApplicationFailure.nonRetryable(
+        `The worker that ran "${activity}" has no KeybrakePlugin: add new KeybrakePlugin() to its plugins.`,
+        'keybrake.no_context',
+      );
+    });
+  }
+}

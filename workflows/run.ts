@@ -1,0 +1,211 @@
+/** The state of one run, changed by its handlers, its calls and its guard, and shown by `status` and the details. */
+import { CancellationScope, setCurrentDetails } from '@temporalio/workflow';
+import type { ApplicationFailure } from '@temporalio/workflow';
+import { formatUsd, usdToMicros } from '../proxy/contract';
+import type { TerminalRefusal } from '../proxy/contract';
+import type { Counts, VaultSpend } from '../activities/types';
+import type { Control, Phase, RunStatusView } from './definitions';
+import { detailsOf } from './details';
+import { rootFailure } from './failures';
+import { Gate } from './gate';
+import type { RunKey } from './key';
+import type { LimitedPlan } from './limits';
+import { noOutcomes, type Outcome, type OutcomeCounts, type RunStatus } from './plan';
+
+/** Why the run ends before its records do. */
+export interface Stop {
+  readonly status: Exclude<RunStatus, 'completed'>;
+  readonly reason: string;
+  readonly failure?: ApplicationFailure;
+}
+
+const STATUS_OF = {
+  cap_exhausted: 'cap_exhausted',
+  key_revoked: 'revoked',
+  key_expired: 'expired',
+  key_invalid: 'failed',
+} as const satisfies Record<TerminalRefusal, RunStatus>;
+
+export class Run {
+  /** Every activity and child that does the records' work runs in it. Only the run's end cancels it. */
+  readonly work = new CancellationScope();
+  /** Of the records that the root runs itself. */
+  readonly counts: Record<Outcome, number> = noOutcomes();
+  /** Of each shard, as last heard. */
+  readonly shardCounts = new Map<number, Counts>();
+  plan: LimitedPlan | undefined;
+  key: RunKey | undefined;
+  gate: Gate | undefined;
+  spend: VaultSpend | undefined;
+  inFlight = 0;
+  /** A `pause` that came before there was a gate. */
+  pausedEarly = false;
+  /** Tells running shards what changed. */
+  broadcast: (control: Control) => void = () => undefined;
+  #ending = false;
+  #ended = false;
+  #stop: Stop | undefined;
+  #capUsd: number | null = null;
+
+  get stop(): Stop | undefined {
+    return this.#stop;
+  }
+
+  get ending(): boolean {
+    return this.#ending;
+  }
+
+  get capUsd(): number | null {
+    return this.#capUsd;
+  }
+
+  /** The plan and its key are there: calls may go. */
+  begin(plan: LimitedPlan, key: RunKey): Gate {
+    this.plan = plan;
+    this.key = key;
+    this.#capUsd = key.capUsd;
+    const gate = new Gate({ keyId: key.id, epoch: 0, paused: this.pausedEarly }, (code) => this.#onHeld(code));
+    this.gate = gate;
+    this.#guard(key);
+    if (this.#stop !== undefined) gate.close();
+    this.show();
+    return gate;
+  }
+
+  /** Stops the run; the first reason counts. Later than its records, nothing is left to stop. */
+  end(stop: Stop): void {
+    if (this.#stop !== undefined || this.#ending) return;
+    this.#stop = stop;
+    this.gate?.close();
+    this.show();
+  }
+
+  fail(error: unknown): void {
+    const failure = rootFailure(error);
+    this.end({ status: 'failed', reason: failure.message, failure });
+  }
+
+  /** The records are done or stopped: from here on the run only winds up. */
+  windUp(): void {
+    this.#ending = true;
+    this.gate?.close();
+    this.show();
+  }
+
+  finished(): void {
+    this.#ended = true;
+    this.show();
+  }
+
+  pause(paused: boolean): void {
+    this.pausedEarly = paused;
+    this.gate?.pause(paused);
+    this.#tell();
+  }
+
+  /** The cap is now so many dollars: refused records go again. */
+  raised(capUsd: number | null): void {
+    this.#capUsd = capUsd;
+    this.gate?.release();
+    this.#tell();
+  }
+
+  /** What the proxy says of the key. A cap that was raised elsewhere is news too. */
+  learn(spend: VaultSpend): void {
+    this.spend = spend;
+    const raised = spend.capUsd !== null && (this.#capUsd === null || spend.capUsd > this.#capUsd);
+    if (raised && spend.state === 'active') this.raised(spend.capUsd);
+    this.show();
+  }
+
+  /** A key that no further call can use: another one after a reset, else the end. */
+  async keyDied(code: Exclude<TerminalRefusal, 'cap_exhausted'>, keyId: string): Promise<void> {
+    const { key, gate } = this;
+    if (key === undefined || gate === undefined || this.#stop !== undefined || this.#ending) return;
+    try {
+      if (await key.replace(keyId)) {
+        if (gate.keyId === key.id) return;
+        gate.release(key.id);
+        this.#guard(key);
+        this.#tell();
+        return;
+      }
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    this.end({ status: STATUS_OF[code], reason: this.#wordsFor(code) });
+  }
+
+  show(): void {
+    setCurrentDetails(detailsOf(this.view()));
+  }
+
+  view(): RunStatusView {
+    const { plan, key, spend } = this;
+    return {
+      phase: this.#phase(),
+      label: plan?.label ?? null,
+      jobId: plan?.jobId ?? null,
+      keyId: key?.id ?? null,
+      keyState: spend?.state ?? null,
+      usdCap: this.#capUsd,
+      spend: spend?.spend ?? null,
+      records: { ...this.totals(), total: plan?.records ?? null },
+      inFlight: this.inFlight,
+      reason: this.#stop?.reason ?? (this.gate?.held === undefined ? null : this.#wordsFor(this.gate.held)),
+    };
+  }
+
+  totals(): OutcomeCounts {
+    const totals = { ...this.counts };
+    for (const counts of this.shardCounts.values()) {
+      for (const [outcome, count] of Object.entries(counts)) totals[outcome as Outcome] += count;
+    }
+    return totals;
+  }
+
+  #phase(): Phase {
+    if (this.#ended) return 'ended';
+    if (this.#ending || this.#stop !== undefined) return 'ending';
+    if (this.gate === undefined) return 'preparing';
+    if (this.gate.held === 'cap_exhausted') return 'waiting_for_cap';
+    return this.gate.paused ? 'paused' : 'running';
+  }
+
+  #guard(key: RunKey): void {
+    key.guard((code, keyId) => {
+      if (code !== 'cap_exhausted') void this.keyDied(code, keyId);
+    });
+  }
+
+  #onHeld(code: TerminalRefusal): void {
+    const waits = code === 'cap_exhausted' && this.plan?.onCapExhausted === 'pause';
+    if (code !== 'cap_exhausted') void this.keyDied(code, this.gate?.keyId ?? '');
+    else if (!waits) this.end({ status: 'cap_exhausted', reason: this.#wordsFor(code) });
+    this.show();
+  }
+
+  #tell(): void {
+    if (this.gate !== undefined) this.broadcast(this.gate.control);
+    this.show();
+  }
+
+  #wordsFor(code: TerminalRefusal): string {
+    const { plan, key } = this;
+    const cap = this.#capUsd === null ? 'The daily cap' : `The cap of ${formatUsd(usdToMicros(this.#capUsd) ?? 0)}`;
+    const again = `start again with jobId "${plan?.jobId ?? ''}": what was executed is not executed twice.`;
+    switch (code) {
+      case 'cap_exhausted':
+        return plan?.onCapExhausted === 'pause'
+          ? `${cap} is spent: send the update raiseCap to go on, or the signal revoke to end.`
+          : `${cap} is spent. To do the rest, raise it and ${again}`;
+      case 'key_revoked':
+        return `The key ${key?.id ?? ''} was revoked. To do the rest, ${again}`;
+      case 'key_expired':
+        return `The time to live or the lease of ${key?.id ?? 'the key'} has ended. To do the rest, ${again}`;
+      case 'key_invalid':
+        return `The proxy does not know ${key?.id ?? 'the key'}: is KEYBRAKE_URL that of the proxy which issued it?`;
+    }
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * What the window sends: one record, one chunk of records, or one record of the user's own activity. Each unit knows
+ * its activity id, how it is called, and how it is looked up when its outcome was lost.
+ */
+import { ApplicationFailure, proxyActivities, type UntypedActivities } from '@temporalio/workflow';
+import type { CallInput, CallRecordOutput, ChunkProgress, Counts, PagedRef } from '../activities/types';
+import { callActivity, chunkCall, controlId, ownCall, vendorCall } from './calls';
+import { runWithVault } from './context';
+import type { RecordPointer } from './headers';
+import { ACTIVITIES, OUTCOMES, type Plan, type RecordRef, type ShardRange, type StopCode } from './plan';
+
+/** Records whose outcome must be read from the ledger. */
+export interface Doubt {
+  readonly refs?: readonly RecordRef[];
+  readonly range?: ShardRange;
+  /** What those came to that have no call in the ledger. */
+  readonly otherwise: 'not_started' | 'failed' | 'unknown';
+}
+
+export interface UnitResult {
+  readonly counts: Counts;
+  readonly stop?: StopCode;
+  /** Set with `stop`: what remains to be sent, and the counts of what does not. */
+  readonly rest?: { readonly unit: Unit; readonly counts: Counts };
+  readonly doubt?: Doubt;
+}
+
+export interface Unit {
+  readonly activityId: string;
+  /** About the bytes of its input. */
+  readonly bytes: number;
+  /** Undefined: it has no valid record id, so it fails without a call. */
+  readonly call?: (keyId: string) => Promise<UnitResult>;
+  /** For when the call's activity ended without an answer. */
+  readonly lost: Doubt;
+}
+
+export interface UnitMaker {
+  record(ref: PagedRef): Unit;
+  chunk(range: ShardRange): Unit;
+}
+
+/** Makes the units of a plan. `chunkConcurrency`: records in flight inside a chunk. */
+export function unitMaker(plan: Plan, chunkConcurrency: number): UnitMaker {
+  const { call } = plan;
+  const base = { jobId: plan.jobId, source: sourceOf(plan.source), recordId: plan.recordId, retry: plan.retry };
+  const bytes = JSON.stringify({ ...base, call }).length + 300;
+  if (call.kind === 'endpoint') {
+    const input = { ...base, call };
+    return {
+      record: (ref) => recordUnit(plan, input, ref, bytes),
+      chunk: (range) => chunkUnit(plan, input, range, chunkConcurrency, bytes),
+    };
+  }
+  const one = (ref: PagedRef) => ownUnit(plan, call.activity, { ...base, ref }, bytes);
+  return { record: one, chunk: (range) => one({ id: null, offset: range.start, length: 0, line: range.firstLine }) };
+}
+
+type CallBase = Omit<CallInput, 'keyId'>;
+
+/** Of inline records, activities get the one that is in their ref. */
+function sourceOf(source: Plan['source']): Plan['source'] {
+  return source.kind === 'inline' ? { kind: 'inline', records: [] } : source;
+}
+
+function recordUnit(plan: Plan, input: CallBase, ref: PagedRef, bytes: number): Unit {
+  const activityId = ref.activityId ?? ref.id ?? controlId('record', ref.offset);
+  const unit: Unit = {
+    activityId,
+    bytes: bytes + sizeOf(ref),
+    lost: { refs: [ref], otherwise: 'not_started' },
+    ...(ref.id !== null && {
+      call: async (keyId) => {
+        const answer = await callActivity(
+          ACTIVITIES.callRecord,
+          { ...input, keyId, ref },
+          { ...vendorCall(plan.key.ttlMs), activityId, summary: `${input.call.method} ${input.call.path}` },
+        );
+        return toResult(answer, ref, unit);
+      },
+    }),
+  };
+  return unit;
+}
+
+function ownUnit(plan: Plan, activity: string, pointer: RecordPointer, bytes: number): Unit {
+  const ref: PagedRef = pointer.ref;
+  const activityId = ref.activityId ?? ref.id ?? controlId('record', ref.offset);
+  const options = { ...ownCall(plan.key.ttlMs), activityId, summary: `record of line ${ref.line}` };
+  const unit: Unit = {
+    activityId,
+    bytes: bytes + sizeOf(ref),
+    lost: { refs: [ref], otherwise: 'failed' },
+    ...(ref.id !== null && {
+      call: (keyId) => {
+        const header = { keyId, jobId: plan.jobId, record: pointer };
+        return runWithVault({ header: () => header, inFlight: 0 }, async () => {
+          const acts = proxyActivities<UntypedActivities>({
+            ...options,
+            cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+            allowEagerDispatch: false,
+          });
+          // The worker's interceptor replaces the argument by the record, and the answer by its outcome.
+          const answer: unknown = await acts[activity]?.({ id: ref.id, line: ref.line });
+          return toResult(asOutcome(answer, activity), ref, unit);
+        });
+      },
+    }),
+  };
+  return unit;
+}
+
+function asOutcome(answer: unknown, activity: string): CallRecordOutput {
+  const outcome = (answer as Partial<CallRecordOutput> | null | undefined)?.outcome;
+  if (outcome !== undefined && OUTCOMES.includes(outcome)) return answer as CallRecordOutput;
+  throw ApplicationFailure.nonRetryable(
+    `The worker that ran "${activity}" has no KeybrakePlugin: add new KeybrakePlugin() to its plugins.`,
+    'keybrake.no_context',
+  );
+}
+
+function toResult(answer: CallRecordOutput, ref: RecordRef, unit: Unit): UnitResult {
+  const counts = { [answer.outcome]: 1 };
+  if (answer.stop !== undefined) return { counts, stop: answer.stop, rest: { unit, counts: {} } };
+  // The proxy's reconciler may have learnt more by the end.
+  if (answer.outcome === 'unknown') return { counts: {}, doubt: { refs: [ref], otherwise: 'unknown' } };
+  return { counts };
+}
+
+function chunkUnit(plan: Plan, input: CallBase, range: ShardRange, concurrency: number, bytes: number): Unit {
+  const activityId = controlId('chunk', range.start);
+  return {
+    activityId,
+    bytes,
+    lost: { range, otherwise: 'not_started' },
+    call: async (keyId) => {
+      const summary = `${input.call.method} ${input.call.path}, ${range.records} records from line ${range.firstLine}`;
+      const answer = await callActivity(
+        ACTIVITIES.callChunk,
+        { ...input, keyId, range, concurrency },
+        { ...chunkCall(plan.key.ttlMs), activityId, summary },
+      );
+      if (answer.stop === undefined) return { counts: answer.counts };
+      const unit = chunkUnit(plan, input, remainder(range, answer.progress), concurrency, bytes);
+      return { counts: answer.counts, stop: answer.stop, rest: { unit, counts: answer.progress.counts } };
+    },
+  };
+}
+
+function remainder(range: ShardRange, { offset, line, records }: ChunkProgress): ShardRange {
+  return { ...range, start: offset, firstLine: line, records: range.records - records };
+}
+
+function sizeOf(ref: RecordRef): number {
+  return ref.record === undefined ? 100 : JSON.stringify(ref.record).length + 100;
+}
