@@ -125,5 +125,7 @@ function isObject(value: unknown): value is RawObject {
 function allowedIn(raw: RawObject): readonly string[] {
   const key = raw['key'];
   const allowed = isObject(key) ? key['allowedEndpoints'] : undefined;
-  return Array.isArray(allowed) ? allowed.filter((route) => typeof route === 'string') : [];
+  // A list that is itself wrong says nothing about the call.
+  const readable = Array.isArray(allowed) && allowed.every((route) => typeof route === 'string' && / \//.test(route));
+  return readable ? allowed : [];
 }

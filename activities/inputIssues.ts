@@ -37,7 +37,7 @@ export function nearest(name: string, names: readonly string[]): string | undefi
     .map((candidate) => ({ candidate, distance: editDistance(wanted, plain(candidate)) }))
     .toSorted((a, b) => a.distance - b.distance);
   const [best] = ranked;
-  return best !== undefined && best.distance <= Math.min(3, Math.floor(wanted.length / 3)) ? best.candidate : undefined;
+  return best !== undefined && best.distance <= Math.min(3, Math.ceil(wanted.length / 3)) ? best.candidate : undefined;
 }
 
 /** `['key', 'fx', 0]` as `key.fx[0]`. */

@@ -10,7 +10,6 @@ import type {
   Outcome,
   Plan,
   PlannedCall,
-  PlannedSource,
   RecordPage,
   RecordRef,
   RecordResult,
@@ -103,11 +102,8 @@ export interface Position {
   readonly cursor?: unknown;
 }
 
-/** A record of a page. `activityId` only where the record id itself cannot be one. */
-export type PagedRef = RecordRef & { readonly activityId?: string };
-
 export interface PageOutput {
-  readonly refs: readonly PagedRef[];
+  readonly refs: readonly RecordRef[];
   /** Instead of refs, where records go by the chunk. */
   readonly chunks?: readonly ShardRange[];
   readonly next: RecordPage['next'];
@@ -132,6 +128,8 @@ export interface CallRecordOutput extends RecordResult {
 
 export interface CallChunkInput extends CallInput {
   readonly range: ShardRange;
+  /** The records themselves, where the source is no file. */
+  readonly refs?: readonly RecordRef[];
   /** Records in flight inside this activity. */
   readonly concurrency: number;
 }
@@ -152,6 +150,8 @@ export interface CallChunkOutput {
   readonly stop?: StopCode;
   /** Where to go on, if the run goes on. */
   readonly progress: ChunkProgress;
+  /** Records that were begun and have no outcome, because the chunk was told to end. */
+  readonly lost?: readonly RecordRef[];
 }
 
 export interface LookUpInput extends KeyInput {
@@ -172,10 +172,7 @@ export interface GuardOutput {
 }
 
 export interface WriteResultsInput extends KeyInput {
-  readonly source: PlannedSource;
-  readonly recordId: string;
-  readonly path: string;
-  readonly shards: readonly ShardRange[];
+  readonly plan: Pick<Plan, 'source' | 'shards' | 'recordId' | 'results' | 'call'>;
 }
 
 /** The pack's activities by name. */

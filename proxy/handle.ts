@@ -200,7 +200,8 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
         {
           method: request.method,
           path: request.query.length > 0 ? `${request.path}?${encodeForm(request.query)}` : request.path,
-          headers: idempotencyKey === undefined ? headers : { ...headers, 'idempotency-key': idempotencyKey },
+          headers:
+            idempotencyKey === undefined ? headers : { ...headers, ...FORM, 'idempotency-key': idempotencyKey },
           body: request.method === 'GET' ? null : encodeForm(request.body),
         },
         () => {
@@ -275,6 +276,9 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     }
   }
 }
+
+/** A body is always rebuilt as a form, whatever charset the client declared. */
+const FORM = { 'content-type': 'application/x-www-form-urlencoded' };
 
 /** Thrown to leave the steps when nobody waits for the answer and nothing is reserved. */
 const CLIENT_GONE = Symbol('client gone');

@@ -41,7 +41,7 @@ export async function startTemporalDev(options: TemporalDevOptions = {}): Promis
       return await startOnce(cli, options);
     } catch (error) {
       // A port that was free a moment ago may be taken by now; one that the caller chose stays taken.
-      if (attempt >= PORT_TRIES || options.port !== undefined || !/address already in use/.test(String(error))) {
+      if (attempt >= PORT_TRIES || options.port || !/address already in use/i.test(String(error))) {
         throw error;
       }
     }
@@ -49,7 +49,7 @@ export async function startTemporalDev(options: TemporalDevOptions = {}): Promis
 }
 
 async function startOnce(cli: string, options: TemporalDevOptions): Promise<TemporalDev> {
-  const port = options.port ?? (await freePort());
+  const port = options.port ? await freePort(options.port) : await freePort();
   const uiPort = options.ui === true ? await freePort() : options.ui || undefined;
   const child = spawn(cli, serverArgs(options, port, uiPort), {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -125,10 +125,13 @@ async function stopChild(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-/** A port on loopback that is free now. */
-export async function freePort(): Promise<number> {
+/**
+ * A port on loopback that is free now; the given one, or an error. Temporal itself does not notice that its port is
+ * taken: it shares it (SO_REUSEPORT), and each of the two servers gets some of the calls.
+ */
+export async function freePort(port = 0): Promise<number> {
   const server = createServer();
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
   server.close();

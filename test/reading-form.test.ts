@@ -23,7 +23,7 @@ describe('readForm', () => {
     ['a=x=y', [['a', 'x=y']]],
     ['description=x;amount=999', [['description', 'x;amount=999']]],
     // prettier-ignore
-    ['metadata[a]=1&metadata[order%20id]=2&metadata%5Bc%5D=3', [['metadata[a]', '1'], ['metadata[order id]', '2'], ['metadata[c]', '3']]],
+    ['m[a]=1&m[order%20id]=2&m%5Bc%5D=3', [['m[a]', '1'], ['m[order id]', '2'], ['m[c]', '3']]],
     // prettier-ignore
     ['expand[]=a&expand[]=b', [['expand[]', 'a'], ['expand[]', 'b']]],
     // prettier-ignore

@@ -1,9 +1,13 @@
-import { Stripe } from 'stripe';
+// oxlint-disable-next-line import/no-named-as-default
+import Stripe from 'stripe';
 import { Agent, request } from 'undici';
 import { type Sandbox, startSandbox } from '../src/sandbox';
 
 /** The only secret that the sandbox of these tests accepts. */
 export const SECRET = 'sk_test_sandbox_0123456789';
+
+/** When the clock of these tests starts. */
+export const START_MS = 1_800_000_000_000;
 
 /** The options of a call whose idempotency key the tests look for. */
 export const KEYED = { idempotencyKey: 'job:record-1' };
@@ -35,7 +39,7 @@ export interface Fixture {
 
 /** Starts a sandbox with its callers. */
 export async function startFixture(): Promise<Fixture> {
-  const clock = { nowMs: 1_800_000_000_000 };
+  const clock = { nowMs: START_MS };
   const sandbox = await startSandbox({ secretKey: SECRET, now: () => clock.nowMs });
   const agent = new Agent({ connections: 64 });
   const call: Fixture['call'] = async (method, path, body, headers = {}) => {

@@ -1,6 +1,7 @@
 import type { Stripe } from 'stripe';
+import { request } from 'undici';
 import type { Sandbox } from '../src/sandbox';
-import { type Fixture, FIVE_DOLLARS, KEYED, SECRET, errorOf, startFixture } from './sandbox-fixture';
+import { type Fixture, FIVE_DOLLARS, KEYED, SECRET, errorOf, START_MS, startFixture } from './sandbox-fixture';
 
 let fixture: Fixture;
 let sandbox: Sandbox;
@@ -10,7 +11,10 @@ beforeAll(async () => {
   fixture = await startFixture();
   ({ sandbox, stripe } = fixture);
 });
-beforeEach(() => sandbox.reset());
+beforeEach(() => {
+  sandbox.reset();
+  fixture.clock.nowMs = START_MS;
+});
 afterAll(() => fixture.close());
 
 describe('idempotency keys', () => {

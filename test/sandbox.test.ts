@@ -1,6 +1,6 @@
 import type { Stripe } from 'stripe';
 import type { Sandbox } from '../src/sandbox';
-import { type Fixture, FIVE_DOLLARS, clientOf, errorOf, idOf, startFixture } from './sandbox-fixture';
+import { type Fixture, FIVE_DOLLARS, clientOf, errorOf, idOf, START_MS, startFixture } from './sandbox-fixture';
 
 let fixture: Fixture;
 let sandbox: Sandbox;
@@ -10,7 +10,10 @@ beforeAll(async () => {
   fixture = await startFixture();
   ({ sandbox, stripe } = fixture);
 });
-beforeEach(() => sandbox.reset());
+beforeEach(() => {
+  sandbox.reset();
+  fixture.clock.nowMs = START_MS;
+});
 afterAll(() => fixture.close());
 
 describe('the life of a PaymentIntent', () => {
@@ -34,7 +37,7 @@ describe('the life of a PaymentIntent', () => {
 
   test('create, confirm and a part captured charge the captured part, not the sum', async () => {
     const { id } = await stripe.paymentIntents.create({ amount: 500, currency: 'usd', capture_method: 'manual' });
-    expect(sandbox.stats().stripe).toMatchObject({ executedCharges: 0, chargedMinor: {}, openUsd: 5 });
+    expect(sandbox.stats().stripe).toMatchObject({ executedCharges: 0, chargedUsd: 0, openUsd: 5 });
     expect(await stripe.paymentIntents.confirm(id, { payment_method: 'pm_card_visa' })).toMatchObject({
       status: 'requires_capture',
       amount_capturable: 500,
@@ -89,7 +92,7 @@ describe('the life of a PaymentIntent', () => {
       expect(refusal).toMatchObject({ statusCode: 400, code: 'payment_intent_unexpected_state' });
       expect(refusal.raw).toMatchObject({ payment_intent: { id, status: 'canceled' } });
     }
-    expect(sandbox.stats().stripe).toMatchObject({ executedCharges: 1, chargedMinor: {} });
+    expect(sandbox.stats().stripe).toMatchObject({ executedCharges: 1, chargedUsd: 0 });
   });
 
   test('a card that must be authenticated waits for its customer and costs nothing yet', async () => {
@@ -152,7 +155,7 @@ describe('declines', () => {
     expect(refusal).toMatchObject({ statusCode: 402, code: 'card_declined', decline_code, rawType: 'card_error' });
     const intent = refusal.payment_intent;
     expect(intent).toMatchObject({ status: 'requires_payment_method', amount: 500, amount_received: 0 });
-    expect(sandbox.stats().stripe).toMatchObject({ executedCharges: 0, declined: 1, chargedMinor: {}, openMinor: {} });
+    expect(sandbox.stats().stripe).toMatchObject({ executedCharges: 0, declined: 1, chargedUsd: 0, openUsd: 0 });
     const retried = await stripe.paymentIntents.update(String(intent?.id), { customer: 'cus_1' });
     expect(await stripe.paymentIntents.confirm(retried.id, { payment_method: 'pm_card_visa' })).toMatchObject({
       status: 'succeeded',
@@ -163,7 +166,7 @@ describe('declines', () => {
   test('a declined token declines a charge', async () => {
     const refusal = await errorOf(stripe.charges.create({ amount: 5, currency: 'usd', source: 'tok_chargeDeclined' }));
     expect(refusal).toMatchObject({ statusCode: 402, code: 'card_declined', type: 'StripeCardError' });
-    expect(sandbox.stats().stripe).toMatchObject({ executedCharges: 0, declined: 1, chargedMinor: {} });
+    expect(sandbox.stats().stripe).toMatchObject({ executedCharges: 0, declined: 1, chargedUsd: 0 });
   });
 });
 

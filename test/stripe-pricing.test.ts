@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { matchRoute, readForm, readPath, readRequest } from '../proxy/reading';
 import { stripe } from '../proxy/vendors/stripe';
-import type { Pricing, PricingTerms } from '../proxy/vendors/vendor';
+import type { Amount, Pricing, PricingTerms, VendorRequest } from '../proxy/vendors/vendor';
 
 const TERMS: PricingTerms = { fx: { eur: 1.2, jpy: 0.0067, kwd: 3.25, isk: 0.0072, ugx: 0.00027, idr: 0.0000617 } };
 
@@ -16,6 +16,10 @@ function priceOf(path: string, body: string, terms: PricingTerms = TERMS): Prici
 
 function fixed(micros: number): Pricing {
   return { ok: true, price: { kind: 'fixed', micros, out: false } };
+}
+
+function object(total: Amount | null, takesOver: boolean): Pricing {
+  return { ok: true, price: { kind: 'object', objectId: 'pi_1', total, takesOver } };
 }
 
 const CREATE = '/v1/payment_intents';
@@ -83,9 +87,6 @@ describe('what a call can cost is never read too low', () => {
 });
 
 describe('a call of several steps is priced on its PaymentIntent', () => {
-  const object = (total: object | null, takesOver: boolean): Pricing =>
-    ({ ok: true, price: { kind: 'object', objectId: 'pi_1', total, takesOver } }) as Pricing;
-
   test.each<[string, string, Pricing]>([
     [PI, 'amount=1000000', object({ minor: 1_000_000 }, false)],
     [PI, 'amount=500&currency=eur', object({ micros: 6_000_000 }, false)],
@@ -199,15 +200,11 @@ describe('what cannot be priced is refused, and the field is named', () => {
   });
 });
 
-describe('money cannot be redirected', () => {
-  const request = (body: string, headers = {}) => ({
-    method: 'POST',
-    path: CREATE,
-    query: [],
-    body: readForm(body),
-    headers,
-  });
+function createCall(body: string, headers: Readonly<Record<string, string>> = {}): VendorRequest {
+  return { method: 'POST', path: CREATE, query: [], body: readForm(body), headers };
+}
 
+describe('money cannot be redirected', () => {
   test.each([
     ['application_fee_amount=5', 'application_fee_amount'],
     ['application_fee=5', 'application_fee'],
@@ -220,19 +217,19 @@ describe('money cannot be redirected', () => {
     ['refund_application_fee=true', 'refund_application_fee'],
     ['%74ransfer_data[destination]=acct_1', 'transfer_data'],
   ])('%s', (body, field) => {
-    expect(stripe.redirection(request(body))).toMatchObject({ code: 'parameter_not_allowed', field });
+    expect(stripe.redirection(createCall(body))).toMatchObject({ code: 'parameter_not_allowed', field });
   });
 
   test.each([
     ['stripe-account', 'Stripe-Account'],
     ['stripe-context', 'Stripe-Context'],
   ])('by the header %s', (header, field) => {
-    const refused = stripe.redirection(request('', { [header]: 'acct_1' }));
+    const refused = stripe.redirection(createCall('', { [header]: 'acct_1' }));
     expect(refused).toMatchObject({ code: 'account_not_allowed', field });
   });
 
   test('labels and metadata of the same name are harmless', () => {
     const harmless = 'transfer_group=a&metadata[destination]=Rome&metadata[transfer_data]=x&description=destination';
-    expect(stripe.redirection(request(harmless, { 'stripe-version': 'v' }))).toBeUndefined();
+    expect(stripe.redirection(createCall(harmless, { 'stripe-version': 'v' }))).toBeUndefined();
   });
 });

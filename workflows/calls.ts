@@ -3,14 +3,9 @@
  * Every activity waits for its cancellation to complete, because the SDK's real default, TRY_CANCEL, would forget a
  * paid call that is under way; and none is dispatched eagerly, because that goes around the task queue's rate limit.
  */
-import {
-  type ActivityOptions,
-  proxyActivities,
-  proxyLocalActivities,
-  type UntypedActivities,
-} from '@temporalio/workflow';
+import { type ActivityOptions, proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
 import type { KeybrakeActivities } from '../activities/types';
-import { ACTIVITIES } from './plan';
+import type { ACTIVITIES } from './plan';
 
 type Name = keyof KeybrakeActivities;
 type Answer<N extends Name> = Awaited<ReturnType<KeybrakeActivities[N]>>;
@@ -35,7 +30,7 @@ export function callActivity<N extends Name>(
   input: Input<N>,
   options: ActivityOptions & { readonly activityId: string; readonly summary: string },
 ): Promise<Answer<N>> {
-  const activities = proxyActivities<UntypedActivities>({ ...SAFE, ...options });
+  const activities = proxyActivities({ ...SAFE, ...options });
   return activities[name]?.(input) as Promise<Answer<N>>;
 }
 
@@ -84,7 +79,7 @@ export function callLocal<N extends LocalName>(
   input: Input<N>,
   { summary, timeoutMs = CONTROL_TIMEOUT_MS }: { readonly summary: string; readonly timeoutMs?: number },
 ): Promise<Answer<N>> {
-  const activities = proxyLocalActivities<UntypedActivities>({
+  const activities = proxyLocalActivities({
     startToCloseTimeout: 20_000,
     scheduleToCloseTimeout: timeoutMs,
     retry: { initialInterval: 250, maximumInterval: 15_000 },

@@ -1,6 +1,6 @@
 /** The vault key of one workflow run: issued once, guarded while the run is open, revoked at its end. */
 import { CancellationScope, log, workflowInfo } from '@temporalio/workflow';
-import type { IssuedVault, KeyRequest, VaultSpend } from '../activities/types';
+import type { GuardOutput, IssuedVault, KeyRequest, VaultSpend } from '../activities/types';
 import { callActivity, callLocal, controlId } from './calls';
 import { ACTIVITIES, type StopCode } from './plan';
 
@@ -8,6 +8,7 @@ import { ACTIVITIES, type StopCode } from './plan';
 const GUARD_HEARTBEAT_MS = 30_000;
 /** Above the lease: what a revocation that is not confirmed waits until the key is dead by itself. */
 const LEASE_MARGIN_MS = 30_000;
+const EXPIRY_MARGIN_MS = 10 * 60_000;
 
 export class RunKey {
   readonly jobId: string;
@@ -16,6 +17,8 @@ export class RunKey {
   #issued: IssuedVault;
   #replacing: Promise<boolean> | undefined;
   #guard: CancellationScope | undefined;
+  /** The key that has a guard: two guards of one key would be two pending activities with one id. */
+  #guarded: string | undefined;
 
   private constructor(request: KeyRequest, identity: string, issued: IssuedVault) {
     this.jobId = request.jobId;
@@ -31,7 +34,10 @@ export class RunKey {
   static async issue(request: KeyRequest, name = ''): Promise<RunKey> {
     const { namespace, workflowId, originalExecutionRunId } = workflowInfo();
     const identity = ['issue', namespace, workflowId, originalExecutionRunId, ...(name === '' ? [] : [name])].join('/');
-    const issued = await callLocal(ACTIVITIES.issue, { request, identity }, { summary: `key for ${request.label}` });
+    // Not cancellable: a key whose issue was forgotten half-way would stay open until its lease ends.
+    const issued = await CancellationScope.nonCancellable(() =>
+      callLocal(ACTIVITIES.issue, { request, identity }, { summary: `key for ${request.label}` }),
+    );
     return new RunKey(request, identity, issued);
   }
 
@@ -46,33 +52,39 @@ export class RunKey {
 
   /** Starts the activity that renews the lease and that revokes the key should the run be terminated or time out. */
   guard(onStop: (code: StopCode, keyId: string) => void): void {
-    this.#guard?.cancel();
-    const scope = new CancellationScope();
-    this.#guard = scope;
+    const { keyId } = this.#issued;
+    if (this.#guarded === keyId) return;
+    this.unguard();
+    this.#guarded = keyId;
+    // The guard outlives the run's own cancellation: it goes when the key is revoked.
+    const guarded = CancellationScope.nonCancellable(async () => {
+      const scope = new CancellationScope();
+      this.#guard = scope;
+      try {
+        const { stop } = await scope.run(() => this.#watch());
+        onStop(stop, keyId);
+      } catch (error) {
+        if (!scope.consideredCancelled) log.warn('The guard of the vault key ended', { keyId, error: String(error) });
+      }
+    });
+    guarded.catch((error: unknown) => log.warn('The news of the guard was not taken', { error: String(error) }));
+  }
+
+  #watch(): Promise<GuardOutput> {
     const { keyId, leaseMs, expiresAt } = this.#issued;
-    const untilExpiryMs = Math.max(Date.parse(expiresAt) - Date.now(), 0) + 10 * 60_000;
-    scope
-      .run(() =>
-        callActivity(
-          ACTIVITIES.guard,
-          { keyId, jobId: this.jobId, leaseMs },
-          {
-            activityId: controlId('guard', keyId),
-            summary: `guard of ${keyId}`,
-            startToCloseTimeout: untilExpiryMs,
-            heartbeatTimeout: GUARD_HEARTBEAT_MS,
-            retry: { initialInterval: 1_000, maximumInterval: 10_000 },
-            priority: { priorityKey: 1 },
-          },
-        ),
-      )
-      .then(
-        ({ stop }) => onStop(stop, keyId),
-        (error: unknown) => {
-          if (!scope.consideredCancelled) log.warn('The guard of the vault key ended', { keyId, error: String(error) });
-        },
-      )
-      .catch((error: unknown) => log.warn('The news of the guard was not taken', { keyId, error: String(error) }));
+    const untilExpiryMs = Math.max(Date.parse(expiresAt) - Date.now(), 0) + EXPIRY_MARGIN_MS;
+    return callActivity(
+      ACTIVITIES.guard,
+      { keyId, jobId: this.jobId, leaseMs },
+      {
+        activityId: controlId('guard', keyId),
+        summary: `guard of ${keyId}`,
+        startToCloseTimeout: untilExpiryMs,
+        heartbeatTimeout: GUARD_HEARTBEAT_MS,
+        retry: { initialInterval: 1_000, maximumInterval: 10_000 },
+        priority: { priorityKey: 1 },
+      },
+    );
   }
 
   /** The run has ended its calls: the guard may go. */

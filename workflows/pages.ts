@@ -1,10 +1,10 @@
 /** Reads a range page by page, ahead of the window by half a page, and hands out its units one by one. */
-import { ApplicationFailure, proxyActivities, type UntypedActivities } from '@temporalio/workflow';
+import { ApplicationFailure, proxyActivities } from '@temporalio/workflow';
 import type { PageOutput, Position } from '../activities/types';
 import { callActivity, CONTROL, controlId } from './calls';
 import { runWithVault } from './context';
 import { limitsOf, type LimitedPlan } from './limits';
-import { ACTIVITIES, type ShardRange } from './plan';
+import { ACTIVITIES, type RecordRef, type ShardRange } from './plan';
 import type { Unit, UnitMaker } from './units';
 
 export interface PagesOptions {
@@ -66,11 +66,21 @@ export class Pages {
   async #read(): Promise<void> {
     const position = this.#next;
     if (position === null) return;
-    const { plan, units, within } = this.#options;
+    const { plan, within } = this.#options;
     const page = await within(() => (plan.source.kind === 'activity' ? this.#own(position) : this.#page(position)));
-    if (page.chunks !== undefined) this.#buffer.push(...page.chunks.map((range) => units.chunk(range)));
-    else this.#buffer.push(...page.refs.map((ref) => units.record(ref)));
+    this.#buffer.push(...this.#unitsOf(page));
     this.#next = page.next;
+  }
+
+  #unitsOf({ chunks, refs }: PageOutput): Unit[] {
+    const { units, plan } = this.#options;
+    if (chunks !== undefined) return chunks.map((range) => units.chunk(range));
+    if (plan.recordsPerActivity === 1 || plan.call.kind === 'activity') return refs.map((ref) => units.record(ref));
+    const groups: RecordRef[][] = [];
+    for (let at = 0; at < refs.length; at += plan.recordsPerActivity) {
+      groups.push(refs.slice(at, at + plan.recordsPerActivity));
+    }
+    return groups.map((group) => units.chunk(rangeOf(group), group));
   }
 
   #page(position: Position): Promise<PageOutput> {
@@ -96,7 +106,10 @@ export class Pages {
   #sliced({ offset }: Position, limit: number): LimitedPlan['source'] {
     const { plan, range, inlineOffset = 0 } = this.#options;
     if (plan.source.kind !== 'inline') return plan.source;
-    const records = plan.source.records.slice(offset - inlineOffset, Math.min(offset + limit, range.end) - inlineOffset);
+    const records = plan.source.records.slice(
+      offset - inlineOffset,
+      Math.min(offset + limit, range.end) - inlineOffset,
+    );
     return { kind: 'inline', records };
   }
 
@@ -108,7 +121,7 @@ export class Pages {
     const limit = limitsOf(plan).unitsPerPage;
     const reader = { recordId: plan.recordId, offset: position.offset };
     const header = { keyId: keyId(), jobId: plan.jobId, reader };
-    const acts = proxyActivities<UntypedActivities>({
+    const acts = proxyActivities({
       ...CONTROL,
       startToCloseTimeout: 5 * 60_000,
       scheduleToCloseTimeout: 60 * 60_000,
@@ -127,4 +140,9 @@ export class Pages {
       );
     });
   }
+}
+
+function rangeOf(refs: readonly RecordRef[]): ShardRange {
+  const { offset = 0, line = 1 } = refs[0] ?? {};
+  return { index: 0, start: offset, end: offset + refs.length, firstLine: line, records: refs.length };
 }

@@ -111,8 +111,10 @@ export class Run {
   }
 
   /** What the proxy says of the key. A cap that was raised elsewhere is news too. */
-  learn(spend: VaultSpend): void {
+  learn(spend: VaultSpend, keyId: string): void {
     this.spend = spend;
+    // An expired key may be one whose lease lapsed while no worker ran: the guard renews it.
+    if (spend.state === 'revoked') void this.keyDied('key_revoked', keyId);
     const raised = spend.capUsd !== null && (this.#capUsd === null || spend.capUsd > this.#capUsd);
     if (raised && spend.state === 'active') this.raised(spend.capUsd);
     this.show();
@@ -192,20 +194,19 @@ export class Run {
   }
 
   #wordsFor(code: TerminalRefusal): string {
-    const { plan, key } = this;
+    const { plan } = this;
+    const keyId = this.key?.id ?? 'the key';
     const cap = this.#capUsd === null ? 'The daily cap' : `The cap of ${formatUsd(usdToMicros(this.#capUsd) ?? 0)}`;
     const again = `start again with jobId "${plan?.jobId ?? ''}": what was executed is not executed twice.`;
-    switch (code) {
-      case 'cap_exhausted':
-        return plan?.onCapExhausted === 'pause'
+    const words = {
+      cap_exhausted:
+        plan?.onCapExhausted === 'pause'
           ? `${cap} is spent: send the update raiseCap to go on, or the signal revoke to end.`
-          : `${cap} is spent. To do the rest, raise it and ${again}`;
-      case 'key_revoked':
-        return `The key ${key?.id ?? ''} was revoked. To do the rest, ${again}`;
-      case 'key_expired':
-        return `The time to live or the lease of ${key?.id ?? 'the key'} has ended. To do the rest, ${again}`;
-      case 'key_invalid':
-        return `The proxy does not know ${key?.id ?? 'the key'}: is KEYBRAKE_URL that of the proxy which issued it?`;
-    }
+          : `${cap} is spent. To do the rest, raise it and ${again}`,
+      key_revoked: `The key ${keyId} was revoked. To do the rest, ${again}`,
+      key_expired: `The time to live or the lease of ${keyId} has ended. To do the rest, ${again}`,
+      key_invalid: `The proxy does not know ${keyId}: is KEYBRAKE_URL that of the proxy which issued it?`,
+    } as const satisfies Record<TerminalRefusal, string>;
+    return words[code];
   }
 }

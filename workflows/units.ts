@@ -2,8 +2,8 @@
  * What the window sends: one record, one chunk of records, or one record of the user's own activity. Each unit knows
  * its activity id, how it is called, and how it is looked up when its outcome was lost.
  */
-import { ApplicationFailure, proxyActivities, type UntypedActivities } from '@temporalio/workflow';
-import type { CallInput, CallRecordOutput, ChunkProgress, Counts, PagedRef } from '../activities/types';
+import { ApplicationFailure, proxyActivities } from '@temporalio/workflow';
+import type { CallChunkInput, CallInput, CallRecordOutput, ChunkProgress, Counts } from '../activities/types';
 import { callActivity, chunkCall, controlId, ownCall, vendorCall } from './calls';
 import { runWithVault } from './context';
 import type { RecordPointer } from './headers';
@@ -36,8 +36,9 @@ export interface Unit {
 }
 
 export interface UnitMaker {
-  record(ref: PagedRef): Unit;
-  chunk(range: ShardRange): Unit;
+  record(ref: RecordRef): Unit;
+  /** `refs` where the source is no file. */
+  chunk(range: ShardRange, refs?: readonly RecordRef[]): Unit;
 }
 
 /** Makes the units of a plan. `chunkConcurrency`: records in flight inside a chunk. */
@@ -49,10 +50,11 @@ export function unitMaker(plan: Plan, chunkConcurrency: number): UnitMaker {
     const input = { ...base, call };
     return {
       record: (ref) => recordUnit(plan, input, ref, bytes),
-      chunk: (range) => chunkUnit(plan, input, range, chunkConcurrency, bytes),
+      chunk: (range, refs) =>
+        chunkUnit(plan, { ...input, range, ...(refs && { refs }), concurrency: chunkConcurrency }, bytes),
     };
   }
-  const one = (ref: PagedRef) => ownUnit(plan, call.activity, { ...base, ref }, bytes);
+  const one = (ref: RecordRef) => ownUnit(plan, call.activity, { ...base, ref }, bytes);
   return { record: one, chunk: (range) => one({ id: null, offset: range.start, length: 0, line: range.firstLine }) };
 }
 
@@ -63,7 +65,7 @@ function sourceOf(source: Plan['source']): Plan['source'] {
   return source.kind === 'inline' ? { kind: 'inline', records: [] } : source;
 }
 
-function recordUnit(plan: Plan, input: CallBase, ref: PagedRef, bytes: number): Unit {
+function recordUnit(plan: Plan, input: CallBase, ref: RecordRef, bytes: number): Unit {
   const activityId = ref.activityId ?? ref.id ?? controlId('record', ref.offset);
   const unit: Unit = {
     activityId,
@@ -84,7 +86,7 @@ function recordUnit(plan: Plan, input: CallBase, ref: PagedRef, bytes: number): 
 }
 
 function ownUnit(plan: Plan, activity: string, pointer: RecordPointer, bytes: number): Unit {
-  const ref: PagedRef = pointer.ref;
+  const { ref } = pointer;
   const activityId = ref.activityId ?? ref.id ?? controlId('record', ref.offset);
   const options = { ...ownCall(plan.key.ttlMs), activityId, summary: `record of line ${ref.line}` };
   const unit: Unit = {
@@ -95,7 +97,7 @@ function ownUnit(plan: Plan, activity: string, pointer: RecordPointer, bytes: nu
       call: (keyId) => {
         const header = { keyId, jobId: plan.jobId, record: pointer };
         return runWithVault({ header: () => header, inFlight: 0 }, async () => {
-          const acts = proxyActivities<UntypedActivities>({
+          const acts = proxyActivities({
             ...options,
             cancellationType: 'WAIT_CANCELLATION_COMPLETED',
             allowEagerDispatch: false,
@@ -127,28 +129,32 @@ function toResult(answer: CallRecordOutput, ref: RecordRef, unit: Unit): UnitRes
   return { counts };
 }
 
-function chunkUnit(plan: Plan, input: CallBase, range: ShardRange, concurrency: number, bytes: number): Unit {
+function chunkUnit(plan: Plan, input: Omit<CallChunkInput, 'keyId'>, bytes: number): Unit {
+  const { range, refs, call } = input;
   const activityId = controlId('chunk', range.start);
   return {
     activityId,
-    bytes,
-    lost: { range, otherwise: 'not_started' },
+    bytes: bytes + (refs ?? []).reduce((sum, ref) => sum + sizeOf(ref), 0),
+    lost: { ...(refs === undefined ? { range } : { refs }), otherwise: 'not_started' },
     call: async (keyId) => {
-      const summary = `${input.call.method} ${input.call.path}, ${range.records} records from line ${range.firstLine}`;
-      const answer = await callActivity(
-        ACTIVITIES.callChunk,
-        { ...input, keyId, range, concurrency },
-        { ...chunkCall(plan.key.ttlMs), activityId, summary },
-      );
-      if (answer.stop === undefined) return { counts: answer.counts };
-      const unit = chunkUnit(plan, input, remainder(range, answer.progress), concurrency, bytes);
-      return { counts: answer.counts, stop: answer.stop, rest: { unit, counts: answer.progress.counts } };
+      const summary = `${call.method} ${call.path}, ${range.records} records from line ${range.firstLine}`;
+      const options = { ...chunkCall(plan.key.ttlMs), activityId, summary };
+      const answer = await callActivity(ACTIVITIES.callChunk, { ...input, keyId }, options);
+      const { counts, stop, progress, lost } = answer;
+      const doubt = lost && { doubt: { refs: lost, otherwise: 'not_started' as const } };
+      if (stop === undefined) return { counts, ...doubt };
+      const unit = chunkUnit(plan, { ...input, ...remainder(input, progress) }, bytes);
+      return { counts, stop, rest: { unit, counts: progress.counts }, ...doubt };
     },
   };
 }
 
-function remainder(range: ShardRange, { offset, line, records }: ChunkProgress): ShardRange {
-  return { ...range, start: offset, firstLine: line, records: range.records - records };
+function remainder(
+  { range, refs }: Pick<CallChunkInput, 'range' | 'refs'>,
+  { offset, line, records }: ChunkProgress,
+): Pick<CallChunkInput, 'range' | 'refs'> {
+  const rest = { ...range, start: offset, firstLine: line, records: range.records - records };
+  return { range: rest, ...(refs !== undefined && { refs: refs.slice(records) }) };
 }
 
 function sizeOf(ref: RecordRef): number {

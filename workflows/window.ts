@@ -46,11 +46,19 @@ export interface WindowEnd {
 interface Kept {
   readonly unit: Unit;
   readonly refused: Counts;
+  readonly doubt?: Doubt | undefined;
   readonly sent: Counts;
 }
 
 /** Failures that concern every record, so that trying the next is pointless. */
-const FATAL = new Set(['source_changed', 'source_missing', 'invalid_input', 'no_context', 'worker_refused']);
+const FATAL = new Set([
+  'source_changed',
+  'source_missing',
+  'invalid_input',
+  'no_context',
+  'unauthenticated',
+  'forbidden',
+]);
 
 export async function runWindow(options: WindowOptions): Promise<WindowEnd> {
   const { gate, width, pages } = options;
@@ -128,7 +136,10 @@ class Window {
   }
 
   end(): WindowEnd {
-    for (const { refused } of this.#kept) this.#add(refused);
+    for (const { refused, doubt } of this.#kept) {
+      this.#add(refused);
+      if (doubt !== undefined) this.#doubts.push(doubt);
+    }
     return { doubts: this.#doubts, ...(this.#fatal !== undefined && { fatal: this.#fatal }) };
   }
 
@@ -151,12 +162,12 @@ class Window {
   }
 
   #landed(unit: Unit, { counts, stop, rest, doubt }: UnitResult, epoch: number): void {
-    if (doubt !== undefined) this.#doubts.push(doubt);
     if (stop === undefined) {
+      if (doubt !== undefined) this.#doubts.push(doubt);
       this.#add(counts);
       return;
     }
-    this.#kept.push({ unit: rest?.unit ?? unit, refused: counts, sent: rest?.counts ?? {} });
+    this.#kept.push({ unit: rest?.unit ?? unit, refused: counts, doubt, sent: rest?.counts ?? {} });
     this.#options.gate.refuse(stop, epoch);
   }
 

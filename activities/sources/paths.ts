@@ -72,7 +72,7 @@ async function resolveInside(path: string, field: string, env: SourceEnv): Promi
 
 function toFailure(error: unknown, path: string, field: string, { host, sourceDir }: SourceEnv): unknown {
   if (error instanceof ApplicationFailure) return error;
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     return ApplicationFailure.create({
       type: FAILURES.sourceMissing,

@@ -4,6 +4,7 @@ import { newBudget } from '../ledger/budgets';
 import { factsOf, type KeyFacts } from '../ledger/facts';
 import type { Rows } from '../stores/store';
 import type { BudgetRow, KeyRow } from '../stores/tables';
+import { invalidRequest } from './issues';
 import type { Caller } from './keys';
 import { checkWorkerCap, type Terms } from './terms';
 import { iso, jobBudgetId, keyBudgetId, stateOf } from './views';
@@ -72,9 +73,10 @@ function issueId({ caller, idempotencyKey }: IssueInput): string {
 
 function liveParent(rows: Rows, now: number, parentId: string): KeyRow {
   const parent = rows.get('keys', parentId);
-  if (parent === undefined) throw refused([{ path: 'parent_key_id', message: 'there is no such key' }]);
+  if (parent === undefined) throw invalidRequest([{ path: 'parent_key_id', message: 'there is no such key' }]);
   const { state } = stateOf(rows, now, parent);
-  if (state === 'revoked' || state === 'expired') throw new ControlError('conflict', `The key above, ${parentId}, is ${state}.`);
+  if (state === 'revoked' || state === 'expired')
+    throw new ControlError('conflict', `The key above, ${parentId}, is ${state}.`);
   return parent;
 }
 
@@ -94,7 +96,7 @@ function checkNarrower(terms: Terms, above: KeyFacts): void {
   if (above.ancestors.length + 1 > ANCESTORS_MAX) {
     issues.push({ path: 'parent_key_id', message: `at most ${ANCESTORS_MAX} keys may be above one key` });
   }
-  if (issues.length > 0) throw refused(issues);
+  if (issues.length > 0) throw invalidRequest(issues);
 }
 
 function ratesText(fx: Readonly<Record<string, number>>): string {
@@ -108,8 +110,8 @@ function jobOf(rows: Rows, now: number, jobId: string, terms: Terms): BudgetRow 
   if (known !== undefined) return known;
   if (terms.capMicros === null && terms.parentKeyId === null) {
     // A daily cap is the key's: each retry of the job, with a new key, would have the whole of it again.
-    const message = `the first key of job ${jobId} needs a usd_cap: it is the job's cap, which a retried run cannot spend twice`;
-    throw refused([{ path: 'usd_cap', message }]);
+    const message = `the first key of job ${jobId} gives the job its cap, which a retried run cannot spend twice`;
+    throw invalidRequest([{ path: 'usd_cap', message }]);
   }
   const job = newBudget(jobBudgetId(jobId), terms.capMicros, now);
   rows.put('budgets', job);
@@ -158,8 +160,4 @@ function keyRow(now: number, { keyId, terms, caller }: IssueInput, parent?: KeyR
 
 function lower(a: Micros | null, b: Micros | null): Micros | null {
   return a === null || b === null ? (a ?? b) : Math.min(a, b);
-}
-
-function refused(issues: readonly Issue[]): ControlError {
-  return new ControlError('invalid_request', 'The vault key cannot be issued.', issues);
 }

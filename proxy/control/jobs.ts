@@ -29,7 +29,8 @@ export function patchJob(rows: Rows, caller: Caller, jobId: string, capMicros: M
 export function withCap(budget: BudgetRow, capMicros: Micros): BudgetRow {
   const spent = budget.settled_micros + budget.held_micros + budget.unknown_micros;
   if (capMicros < spent) {
-    const parts = `settled ${formatUsd(budget.settled_micros)}, held ${formatUsd(budget.held_micros)}, unknown ${formatUsd(budget.unknown_micros)}`;
+    const { settled_micros: settled, held_micros: held, unknown_micros: unknown } = budget;
+    const parts = `settled ${formatUsd(settled)}, held ${formatUsd(held)}, unknown ${formatUsd(unknown)}`;
     throw new ControlError('conflict', `usd_cap is below what is spent: ${formatUsd(spent)} (${parts}).`);
   }
   const rises = budget.cap_micros !== null && capMicros > budget.cap_micros;

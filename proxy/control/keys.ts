@@ -35,7 +35,8 @@ export function patchKey(rows: Rows, now: number, caller: Caller, keyId: string,
     checkWorkerCap(caller.role, patch.capMicros, caller.workerMaxMicros);
     rows.put('budgets', withCap(capped(rows, key, patch.capMicros), patch.capMicros));
   }
-  const patched = patch.expiresMs === undefined ? key : { ...key, expires_at: laterExpiry(rows, now, key, patch.expiresMs) };
+  const patched =
+    patch.expiresMs === undefined ? key : { ...key, expires_at: laterExpiry(rows, now, key, patch.expiresMs) };
   rows.put('keys', patched);
   rows.event({
     kind: 'key.patched',
@@ -54,8 +55,8 @@ function capped(rows: Rows, key: KeyRow, capMicros: Micros): BudgetRow {
   if (job === undefined) return own;
   if (own.cap_micros === null) return job;
   if (job.cap_micros !== null && capMicros > job.cap_micros) {
-    const message = `usd_cap would be above the ${formatUsd(job.cap_micros)} of job ${key.job_id}: raise the job's cap first.`;
-    throw new ControlError('conflict', message);
+    const jobCap = `${formatUsd(job.cap_micros)} of job ${key.job_id}`;
+    throw new ControlError('conflict', `usd_cap would be above the ${jobCap}: raise the job's cap first.`);
   }
   return own;
 }

@@ -1,7 +1,7 @@
 /**
- * What the control plane reads and answers, as zod schemas. They check requests and make `/openapi.json`; the types of
- * `contract.ts` are the contract, and `satisfies` keeps both the same. Objects are strict: a misspelt `usd_cap` that
- * was ignored would be a key without a cap.
+ * What the control plane reads, as zod schemas. They check requests and make `/openapi.json`; `satisfies` keeps them
+ * and the types of `contract.ts` the same. Objects are strict: a misspelt `usd_cap` that was ignored would be a key
+ * without a cap.
  */
 import assert from 'node:assert';
 import { z } from '@hono/zod-openapi';
@@ -9,19 +9,10 @@ import ms from 'ms';
 import {
   CALL_STATES,
   CAP_USD_MAX,
-  type CallView,
-  CONTROL_ERRORS,
-  type IssuedKey,
   type IssueKeyBody,
-  type JobView,
   KEY_STATES,
-  type KeyView,
   type Micros,
-  type Page,
   type ResolveBody,
-  type RevokedKey,
-  type Spend,
-  type SummaryView,
   usdToMicros,
   VENDOR_IDS,
 } from '../contract';
@@ -87,14 +78,16 @@ function inRange(milliseconds: number | undefined, minMs: number): boolean {
   return milliseconds !== undefined && milliseconds >= minMs && milliseconds <= EXPIRES_MS_MAX;
 }
 
+const PRINTABLE = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]*$/u;
+
 /** Text without control characters, lone surrogates and line separators, so that logs and CSV stay one line a row. */
 const text = (charsMax: number, description: string) =>
   z
     .string()
     .min(1)
     .max(charsMax)
-    .regex(/^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]*$/u, { error: 'printable characters only' })
-    .openapi({ description });
+    .refine((value) => PRINTABLE.test(value), { error: 'printable characters only' })
+    .openapi({ description, pattern: PRINTABLE.source });
 
 const expiresIn = duration('Time to live, counted from now.', 1_000, '1 second to 90 days');
 const usdCap = usd('The most that may be spent in the life of the key, or of its job.');
@@ -113,7 +106,7 @@ export const issueKeyBody = strict({
   job_id: optional(text(200, 'What must not be done twice: owns the cap, over all keys that are issued for it.')),
   account: optional(text(100, 'Name of a configured vendor account; by default the one named after the vendor.')),
   max_usd_per_call: optional(usd('The most that one call may cost.')),
-  parent_key_id: optional(text(64, "A key above: calls must fit its budgets too, and end with it.")),
+  parent_key_id: optional(text(64, 'A key above: calls must fit its budgets too, and end with it.')),
   fx: optional(
     z
       .record(
@@ -125,7 +118,12 @@ export const issueKeyBody = strict({
   ),
   require_idempotency_key: optional(z.boolean().openapi({ description: 'Refuse paid calls without one.' })),
   lease: optional(duration('The key ends when it is not renewed for so long.', LEASE_MS_MIN, '10 seconds to 90 days')),
-  on_cap: optional(z.enum(['latch', 'refuse']).openapi({ description: 'After the first call above the cap: refuse all new priced calls (latch, default), or only those above it.' })),
+  on_cap: optional(
+    z.enum(['latch', 'refuse']).openapi({
+      description:
+        'After the first call above the cap: refuse all new priced calls (latch, default), or only those above it.',
+    }),
+  ),
   metadata: optional(
     z
       .record(z.string().min(1).max(100), z.string().max(500))
@@ -153,7 +151,12 @@ export const resolveBody = z
   .openapi('ResolveBody') satisfies z.ZodType<ResolveBody>;
 
 const limit = optional(
-  z.coerce.number<string>().int().min(1).max(LIMIT_MAX).openapi({ type: 'integer', description: 'Rows a page; 100 by default.' }),
+  z.coerce
+    .number<string>()
+    .int()
+    .min(1)
+    .max(LIMIT_MAX)
+    .openapi({ type: 'integer', minimum: 1, maximum: LIMIT_MAX, description: 'Rows a page; 100 by default.' }),
 );
 const filter = optional(z.string().min(1).max(300));
 const cursor = optional(z.string().max(64).openapi({ description: '`next_cursor` of the page before.' }));
@@ -179,116 +182,6 @@ export const callsQuery = strict({
 
 export const summaryQuery = strict({ label: z.string().min(1).max(200) });
 export const revokeQuery = strict({ reason: optional(text(500, 'Kept with the key and in its events.')) });
-export const issueHeaders = z.object({ 'idempotency-key': optional(text(255, 'The same key and body give the same vault key.')) });
-
-const time = z.iso.datetime();
-const amount = z.number();
-const counts = <T extends string>(states: readonly T[]) =>
-  z.strictObject(Object.fromEntries(states.map((state) => [state, z.int()])) as Record<T, z.ZodInt>);
-
-const spend = z
-  .strictObject({
-    settled_usd: amount,
-    out_usd: amount.openapi({ description: 'Of settled_usd: refunds, payouts and transfers.' }),
-    held_usd: amount,
-    unknown_usd: amount,
-    remaining_usd: amount.nullable().openapi({ description: 'What may still be spent now, by every budget that binds.' }),
-    calls: counts(CALL_STATES),
-  })
-  .openapi('Spend') satisfies z.ZodType<Spend>;
-
-const keyShape = {
-  key_id: z.string(),
-  vendor: z.enum(VENDOR_IDS),
-  account: z.string(),
-  agent_run_label: z.string(),
-  job_id: z.string().nullable(),
-  parent_key_id: z.string().nullable(),
-  usd_cap: amount.nullable(),
-  daily_usd_cap: amount.nullable(),
-  max_usd_per_call: amount.nullable(),
-  allowed_endpoints: z.array(z.string()).readonly(),
-  fx: z.record(z.string(), z.number()),
-  require_idempotency_key: z.boolean(),
-  on_cap: z.enum(['latch', 'refuse']),
-  lease_seconds: z.number().nullable(),
-  lease_expires_at: time.nullable(),
-  metadata: z.record(z.string(), z.string()),
-  issued_by: z.enum(['admin', 'worker']),
-  created_at: time,
-  expires_at: time,
-  revoked_at: time.nullable(),
-  revoke_reason: z.string().nullable(),
-  state: z.enum(KEY_STATES),
-  exhausted_by: z.string().nullable(),
-  spend,
-};
-
-export const keyView = z.strictObject(keyShape).openapi('KeyView') satisfies z.ZodType<KeyView>;
-
-export const issuedKey = z
-  .strictObject({ ...keyShape, vault_key: z.string(), base_url: z.string() })
-  .openapi('IssuedKey') satisfies z.ZodType<IssuedKey>;
-
-export const jobView = z
-  .strictObject({ job_id: z.string(), usd_cap: amount.nullable(), exhausted: z.boolean(), created_at: time, spend })
-  .openapi('JobView') satisfies z.ZodType<JobView>;
-
-export const revokedKey = z
-  .strictObject({ key_id: z.string(), state: z.enum(KEY_STATES), revoked_at: time, in_flight: z.int() })
-  .openapi('RevokedKey') satisfies z.ZodType<RevokedKey>;
-
-export const callView = z
-  .strictObject({
-    call_id: z.string(),
-    state: z.enum(CALL_STATES),
-    key_id: z.string(),
-    job_id: z.string().nullable(),
-    agent_run_label: z.string(),
-    vendor: z.enum(VENDOR_IDS),
-    account: z.string(),
-    method: z.string(),
-    path: z.string(),
-    route: z.string().nullable(),
-    record_id: z.string().nullable(),
-    idempotency_key: z.string().nullable(),
-    vendor_id: z.string().nullable(),
-    http_status: z.int().nullable(),
-    code: z.string().nullable(),
-    quote_usd: amount,
-    cost_usd: amount.nullable(),
-    replay_of: z.string().nullable(),
-    sends: z.int(),
-    workflow_id: z.string().nullable(),
-    activity_id: z.string().nullable(),
-    attempt: z.int().nullable(),
-    context: z.string().nullable(),
-    created_at: time,
-    ended_at: time.nullable(),
-  })
-  .openapi('CallView') satisfies z.ZodType<CallView>;
-
-const page = <T extends z.ZodType>(item: T) =>
-  z.strictObject({ items: z.array(item).readonly(), next_cursor: z.string().nullable() });
-
-export const keyPage = page(keyView).openapi('KeyPage') satisfies z.ZodType<Page<KeyView>>;
-export const callPage = page(callView).openapi('CallPage') satisfies z.ZodType<Page<CallView>>;
-
-export const summaryView = z
-  .strictObject({ label: z.string(), keys: counts(KEY_STATES), spend })
-  .openapi('SummaryView') satisfies z.ZodType<SummaryView>;
-
-export const health = z.strictObject({ status: z.literal('ok') });
-
-export const errorBody = z
-  .strictObject({
-    error: z.strictObject({
-      code: z.enum(Object.keys(CONTROL_ERRORS) as (keyof typeof CONTROL_ERRORS)[]),
-      message: z.string(),
-      issues: z.array(z.strictObject({ path: z.string(), message: z.string() })).readonly(),
-    }),
-  })
-  .openapi('Error');
-
-/** CSV writes these columns, in this order. */
-export const CALL_COLUMNS = Object.keys(callView.shape) as readonly (keyof CallView)[];
+export const issueHeaders = z.object({
+  'idempotency-key': optional(text(255, 'The same key and body give the same vault key.')),
+});

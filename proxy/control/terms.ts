@@ -1,16 +1,10 @@
 /** What a request to issue a key asks for, understood: names normalised, money in micros, times in milliseconds. */
 import { createHash } from 'node:crypto';
-import {
-  ControlError,
-  formatUsd,
-  type Issue,
-  type IssueKeyBody,
-  type Micros,
-  type VendorId,
-} from '../contract';
+import { ControlError, formatUsd, type Issue, type IssueKeyBody, type Micros, type VendorId } from '../contract';
 import type { ProxyOptions } from '../options';
 import { parseAllowlistEntry } from '../reading';
 import { VENDORS } from '../vendors';
+import { invalidRequest } from './issues';
 import { checkedMicros, durationMs } from './schemas';
 
 /** Who calls the control plane. */
@@ -42,7 +36,7 @@ type Config = Pick<ProxyOptions, 'accounts' | 'fxFloor' | 'workerMaxMicros'>;
 /** Understands a body whose shape was checked. Throws {@link ControlError} with every {@link termsIssues}. */
 export function understand(body: IssueKeyBody, config: Config): Terms {
   const issues = termsIssues(body, config);
-  if (issues.length > 0) throw new ControlError('invalid_request', 'The vault key cannot be issued.', issues);
+  if (issues.length > 0) throw invalidRequest(issues);
   return {
     vendor: body.vendor,
     account: body.account ?? (body.parent_key_id === undefined ? body.vendor : null),
@@ -77,10 +71,15 @@ export function termsIssues(body: Partial<IssueKeyBody>, config: Config): readon
 
 function capIssues({ usd_cap: cap, daily_usd_cap: daily, parent_key_id: parent }: Partial<IssueKeyBody>): Issue[] {
   if (cap !== undefined || daily !== undefined || parent !== undefined) return [];
-  return [{ path: 'usd_cap', message: 'give usd_cap, daily_usd_cap or both (only a key with parent_key_id needs none)' }];
+  return [
+    { path: 'usd_cap', message: 'give usd_cap, daily_usd_cap or both (only a key with parent_key_id needs none)' },
+  ];
 }
 
-function accountIssues({ vendor, account, parent_key_id: parent }: Partial<IssueKeyBody>, { accounts }: Config): Issue[] {
+function accountIssues(
+  { vendor, account, parent_key_id: parent }: Partial<IssueKeyBody>,
+  { accounts }: Config,
+): Issue[] {
   if (vendor === undefined || (account === undefined && parent !== undefined)) return [];
   const name = account ?? vendor;
   if (Object.hasOwn(accounts, name) && accounts[name]?.vendor === vendor) return [];
@@ -120,7 +119,9 @@ export function checkWorkerCap(role: Role, capMicros: Micros | null, maxMicros: 
 
 /** One text for all bodies that are the same JSON, whatever the order of their fields. */
 export function fingerprintOf(body: unknown): string {
-  return createHash('sha256').update(JSON.stringify(sorted(body))).digest('hex');
+  return createHash('sha256')
+    .update(JSON.stringify(sorted(body)))
+    .digest('hex');
 }
 
 function sorted(value: unknown): unknown {
@@ -134,4 +135,3 @@ function sorted(value: unknown): unknown {
 function microsOrNull(usd: number | undefined): Micros | null {
   return usd === undefined ? null : checkedMicros(usd);
 }
-

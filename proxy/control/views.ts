@@ -12,7 +12,7 @@ import {
   type Spend,
 } from '../contract';
 import { budgetIdsOf, budgetName, budgetOf, remainingMicros, utcDay } from '../ledger/budgets';
-import { factsOf, type KeyFacts, whyDead } from '../ledger/facts';
+import { factsOf, type KeyFacts, lifeOf } from '../ledger/facts';
 import type { ListedCall, Rows } from '../stores/store';
 import type { BudgetRow, KeyRow } from '../stores/tables';
 
@@ -54,7 +54,7 @@ export function stateOf(rows: Rows, now: number, key: KeyRow): Pick<KeyView, 'st
   const facts = factsOf(key);
   const latched = budgetsOf(rows, now, facts).find((budget) => budget.latched === 1);
   const exhausted_by = latched === undefined ? null : budgetName(latched.budget_id);
-  const dead = whyDead(rows, now, key.key_id, facts.ancestors);
+  const { dead } = lifeOf(rows, now, key.key_id, facts.ancestors);
   assert(dead !== 'key_invalid', `a key above ${key.key_id} does not exist`);
   if (dead !== undefined) return { state: dead === 'key_revoked' ? 'revoked' : 'expired', exhausted_by };
   return { state: latched === undefined ? 'active' : 'exhausted', exhausted_by };
@@ -68,7 +68,9 @@ function budgetsOf(rows: Rows, now: number, facts: KeyFacts): readonly BudgetRow
 /** The revoked key that ended this one: itself, or the nearest above. */
 function revocationOf(rows: Rows, key: KeyRow, facts: KeyFacts): KeyRow | undefined {
   if (key.revoked_at !== null) return key;
-  return facts.ancestors.map((id) => rows.get('keys', id)).find((above) => above !== undefined && above.revoked_at !== null);
+  return facts.ancestors
+    .map((id) => rows.get('keys', id))
+    .find((above) => above !== undefined && above.revoked_at !== null);
 }
 
 /** The lower of the key's own life cap and its job's. */

@@ -79,8 +79,19 @@ export function finish(rows: Rows, now: number, callId: string, outcome: Outcome
   const call = ended(before, now, outcome, paid);
   rows.put('calls', call);
   for (const budget of budgets.values()) rows.put('budgets', budget);
+  if (before.state === 'released') reclaim(rows, call);
   rows.event({ kind: `call.${outcome.state}`, actor, key_id: call.key_id, call_id: callId, ...note(before, paid) });
   return { call, budgets: [...budgets.values()], changed: true };
+}
+
+/**
+ * Late news: the call was executed after all, so its idempotency key is taken again, or the next retry would be
+ * executed a second time. A later call that holds the claim by right keeps it.
+ */
+function reclaim(rows: Rows, { scope, call_id: callId }: CallRow): void {
+  const owner = scope === null ? undefined : rows.get('claims', scope)?.call_id;
+  if (scope === null || owner === undefined || owner === callId) return;
+  if (rows.get('calls', owner)?.state === 'released' || owner < callId) rows.put('claims', { scope, call_id: callId });
 }
 
 function fromTo(from: CallState, to: CallState, micros: Micros): Movement {

@@ -49,6 +49,7 @@ export function newCall(call: CallFacts, now: number, day: string): CallRow {
     record_id: call.recordId,
     idempotency_key: call.idempotencyKey,
     scope: null,
+    fingerprint: null,
     budgets: '[]',
     day,
     quote_micros: 0,

@@ -71,7 +71,7 @@ export type Reserved =
 export function reserve(rows: Rows, now: number, input: ReserveInput): Reserved {
   const prior = input.claim === null ? undefined : claimed(rows, input.claim.scope);
   const life = lifeOf(rows, now, input.facts.keyId, input.facts.ancestors);
-  if (life.dead !== undefined) return refuse(rows, now, input, deadRefusal(life.dead, input.facts.keyId, prior?.call));
+  if (life.dead !== undefined) return refuse(rows, now, input, deadRefusal(life.dead, input.facts.keyId, prior));
   const sendBy = Math.min(now + SEND_BY_MS, life.until);
   if (prior !== undefined) return again(rows, now, input, prior, sendBy);
   return hold(rows, now, input, sendBy);
@@ -84,11 +84,10 @@ export function refuseCall(rows: Rows, now: number, call: CallFacts, refusal: Re
 }
 
 /** The call that has the claim; undefined when it is free. A released call has given it back. */
-function claimed(rows: Rows, scope: string): { call: CallRow; fingerprint: string } | undefined {
+function claimed(rows: Rows, scope: string): CallRow | undefined {
   const claim = rows.get('claims', scope);
-  const call = claim === undefined ? undefined : rows.get('calls', claim.call_id);
-  if (claim === undefined || call === undefined || call.state === 'released') return undefined;
-  return { call, fingerprint: claim.fingerprint };
+  const call = claim && rows.get('calls', claim.call_id);
+  return call?.state === 'released' ? undefined : call;
 }
 
 /** Names the earlier call with the same idempotency key, so that a caller can tell what became of its record. */
@@ -112,16 +111,9 @@ function refuse(rows: Rows, now: number, input: ReserveInput, refusal: Refusal):
 }
 
 /** The idempotency key was used before: replay, wait, send again or refuse. Budgets and latches do not matter here. */
-function again(
-  rows: Rows,
-  now: number,
-  input: ReserveInput,
-  prior: { call: CallRow; fingerprint: string },
-  sendBy: number,
-): Reserved {
-  const { call } = prior;
+function again(rows: Rows, now: number, input: ReserveInput, call: CallRow, sendBy: number): Reserved {
   const named = { prior_call: { call_id: call.call_id, state: call.state, vendor_id: call.vendor_id } };
-  if (prior.fingerprint !== input.claim?.fingerprint) {
+  if (call.fingerprint !== input.claim?.fingerprint) {
     const text = `idempotency_mismatch: the idempotency key was used for another request (call ${call.call_id}).`;
     return refuse(rows, now, input, new Refusal('idempotency_mismatch', text, named));
   }
@@ -191,13 +183,14 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
   rows.put('calls', {
     ...newCall(input, now, day),
     scope: input.claim?.scope ?? null,
+    fingerprint: input.claim?.fingerprint ?? null,
     budgets: JSON.stringify(holding.map(({ budget_id: id }) => [id, need.on(id)])),
     quote_micros: quote,
     object_id: need.objectId,
     sends: 1,
     send_by: sendBy,
   });
-  if (input.claim !== null) rows.put('claims', { ...input.claim, call_id: input.callId });
+  if (input.claim !== null) rows.put('claims', { scope: input.claim.scope, call_id: input.callId });
   rows.event({
     kind: 'call.held',
     actor: `key:${input.facts.keyId}`,

@@ -70,7 +70,9 @@ export interface CallRow {
   readonly idempotency_key: string | null;
   /** Hash of the claim's scope; null when the call takes no claim. */
   readonly scope: string | null;
-  /** JSON list of the budgets that hold the money. */
+  /** Hash of the request, to tell a retry from another request with the same idempotency key. */
+  readonly fingerprint: string | null;
+  /** JSON list of `[budget id, micros held]`. */
   readonly budgets: string;
   readonly day: string;
   readonly quote_micros: Micros;
@@ -99,7 +101,6 @@ export interface CallRow {
 export interface ClaimRow {
   readonly scope: string;
   readonly call_id: string;
-  readonly fingerprint: string;
 }
 
 /** Spend of a vendor object: DESIGN 5.10. */
@@ -199,7 +200,7 @@ export const TABLES = {
     key: 'call_id',
     fixed: {
       call_id: 'text', key_id: 'text', job_id: 'text', account: 'text', method: 'text', path: 'text', route: 'text',
-      record_id: 'text', idempotency_key: 'text', scope: 'text', budgets: 'text', day: 'text', quote_micros: 'integer',
+      record_id: 'text', idempotency_key: 'text', scope: 'text', fingerprint: 'text', budgets: 'text', day: 'text', quote_micros: 'integer',
       replay_of: 'text', workflow_id: 'text', activity_id: 'text', attempt: 'integer', context: 'text',
       created_at: 'integer',
     },
@@ -217,7 +218,7 @@ export const TABLES = {
   claims: {
     key: 'scope',
     fixed: { scope: 'text' },
-    mutable: { call_id: 'text', fingerprint: 'text' },
+    mutable: { call_id: 'text' },
     indices: [],
   },
   objects: {

@@ -117,13 +117,13 @@ async function checkStore(client: KeybrakeClient): Promise<Check> {
 async function checkRoleAndMoney(client: KeybrakeClient, role: 'admin' | 'worker'): Promise<Check[]> {
   try {
     const { items, next_cursor: more } = await client.listCalls({ state: 'unknown', limit: 1_000 });
-    const role_ = ok('role key', `the proxy knows it as ${role}`);
+    const known = ok('role key', `the proxy knows it as ${role}`);
     const stuck = items.filter((call) => Date.now() - Date.parse(call.created_at) > UNKNOWN_AGE_MS);
-    if (stuck.length === 0) return [role_, ok('unknown', items.length === 0 ? 'none' : `${items.length}, all recent`)];
+    if (stuck.length === 0) return [known, ok('unknown', items.length === 0 ? 'none' : `${items.length}, all recent`)];
     const usd = stuck.reduce((sum, call) => sum + micros(call.quote_usd), 0);
     const finding = `${more === null ? '' : 'more than '}${stuck.length} calls do not clear; ${formatUsd(usd)} stay held`;
     const remedy = 'keybrake audit --state unknown; look each up at the vendor; then keybrake resolve CALL_ID …';
-    return [role_, bad('warn', 'unknown', finding, remedy)];
+    return [known, bad('warn', 'unknown', finding, remedy)];
   } catch (error) {
     if (!(error instanceof KeybrakeApiError)) throw error;
     const name = role === 'admin' ? 'KEYBRAKE_API_KEY' : 'KEYBRAKE_WORKER_KEY';
@@ -148,15 +148,14 @@ const POLLED = [
   ['activities', 2],
 ] as const;
 
-type TaskQueueType = NonNullable<Parameters<Client['workflowService']['describeTaskQueue']>[0]['taskQueueType']>;
-
 async function checkPollers(client: Client, { namespace, taskQueue }: TemporalPlace): Promise<Check[]> {
   return Promise.all(
     POLLED.map(async ([what, taskQueueType]) => {
       const { pollers } = await client.workflowService.describeTaskQueue({
         namespace,
         taskQueue: { name: taskQueue },
-        taskQueueType: taskQueueType as TaskQueueType,
+        // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the enum is in a package we do not depend on
+        taskQueueType,
       });
       if ((pollers ?? []).length > 0) return ok('worker', `polls ${taskQueue} for ${what}`);
       const remedy = `Start one: keybrake worker --task-queue ${taskQueue}. Until then runs wait.`;

@@ -1,8 +1,11 @@
-/** A progress bar per run on stderr, fed by the query `status` at a bounded rate. Silent where stderr is no terminal. */
+/**
+ * A progress bar per run on stderr: the query `status` at a bounded rate, and what the ledger says meanwhile, since
+ * shards tell the root of their records only now and then. Silent where stderr is no terminal.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WorkflowHandle } from '@temporalio/client';
 import { type SingleBar, MultiBar } from 'cli-progress';
-import { formatUsd } from '../../proxy/contract';
+import { type Spend, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
 import { micros } from './parse';
 import { endedRecords } from './report';
@@ -16,12 +19,17 @@ export interface Progress {
   stop(): void;
 }
 
+/** What the ledger says of a key now; undefined where it is not asked or does not answer. */
+export type LiveSpend = (keyId: string) => Promise<Spend | undefined>;
+
 /** Bars on a terminal, nothing elsewhere. */
-export function startProgress(): Progress {
+export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)): Progress {
   if (!process.stderr.isTTY) return { follow: () => Promise.resolve(), stop: () => undefined };
   const bars = new MultiBar({
     format: '{label} {bar} {done}/{all} {money} {note}',
     barsize: 24,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
     hideCursor: true,
     clearOnComplete: true,
     stream: process.stderr,
@@ -32,7 +40,9 @@ export function startProgress(): Progress {
     follow: async (handle, label, ended) => {
       const bar = bars.create(1, 0, { label: fitted(label), done: 0, all: '?', money: '', note: 'starting' });
       while (!ended.aborted) {
-        show(bar, await ask(handle));
+        const status = await ask(handle);
+        const keyId = typeof status === 'string' ? null : status.keyId;
+        show(bar, status, keyId === null ? undefined : await live(keyId));
         await sleep(POLL_MS, undefined, { signal: ended }).catch(() => undefined);
       }
       bar.stop();
@@ -50,19 +60,28 @@ async function ask(handle: WorkflowHandle): Promise<RunStatusView | string> {
   }
 }
 
-function show(bar: SingleBar, status: RunStatusView | string): void {
+function show(bar: SingleBar, status: RunStatusView | string, live: Spend | undefined): void {
   if (typeof status === 'string') return bar.update({ note: status });
-  const { records, spend, usdCap, phase, reason } = status;
-  const done = endedRecords(records);
-  if (records.total !== null) bar.setTotal(Math.max(1, records.total));
+  const { records, usdCap, phase, reason } = status;
+  const spend = live ?? status.spend;
+  const total = records.total;
+  if (total !== null) bar.setTotal(Math.max(1, total));
+  const done = Math.min(total ?? Infinity, Math.max(endedRecords(records), endedCalls(spend)));
   const cap = usdCap === null ? '' : ` of ${formatUsd(micros(usdCap))}`;
   const stopped = phase !== 'running' && phase !== 'ended';
-  bar.update(records.total === null ? 0 : done, {
+  bar.update(total === null ? 0 : done, {
     done,
-    all: records.total ?? '?',
+    all: total ?? '?',
     money: spend === null ? '' : `${formatUsd(micros(spend.settled_usd))}${cap}`,
     note: stopped ? `${phase.replaceAll('_', ' ')}${reason === null ? '' : `: ${reason}`}` : '',
   });
+}
+
+/** Calls of the key that stand for a record that has ended. Refusals may be many for one record. */
+function endedCalls(spend: Spend | null): number {
+  if (spend === null) return 0;
+  const { settled, released, unknown, replayed } = spend.calls;
+  return settled + released + unknown + replayed;
 }
 
 function fitted(label: string): string {

@@ -2,11 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import { type Client, type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
 import type { Command } from 'commander';
+import { KeybrakeClient } from '../../proxy/client';
 import { VENDOR_IDS } from '../../proxy/contract';
 import type { RunReport } from '../../workflows/plan';
+import { clientOptionsFromEnv } from '../config';
 import { choice } from './choice';
 import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
-import { CliError, EXIT, explain } from './errors';
+import { CliError, EXIT, explain, reportIn } from './errors';
 import { print, printJson, tell } from './output';
 import { collect, parseCount, parseUsd } from './parse';
 import { type Progress, startProgress } from './progress';
@@ -90,13 +92,15 @@ async function announce(handles: readonly WorkflowHandle[], { json }: Flags): Pr
 }
 
 async function waitForAll(handles: readonly WorkflowHandle[], inputs: readonly RunInput[], flags: Flags) {
-  const progress = startProgress();
+  const live = liveSpend();
+  const progress = startProgress(live?.spendOf);
   const forget = cancelOnInterrupt(handles, progress);
   const endings = await Promise.all(
     handles.map((handle, index) => waitFor(handle, labelOf(inputs[index], handle), progress)),
   );
   progress.stop();
   forget();
+  await live?.close();
   if (flags.json === true) {
     const shown = endings.map(({ workflowId, report, error }) => report ?? { workflowId, status: 'failed', error });
     await printJson(shown.length === 1 ? shown[0] : shown);
@@ -104,6 +108,22 @@ async function waitForAll(handles: readonly WorkflowHandle[], inputs: readonly R
     for (const ending of endings) await show(ending);
   }
   return Math.max(...endings.map(({ report }) => (report === null ? EXIT.failed : EXIT_OF[report.status])));
+}
+
+/** Where the environment says how to reach the proxy, the bar shows the ledger itself. It works without, too. */
+function liveSpend() {
+  if (!process.stderr.isTTY) return undefined;
+  try {
+    const client = new KeybrakeClient({ ...clientOptionsFromEnv(process.env), timeoutMs: 2_000 });
+    const spendOf = (keyId: string) =>
+      client.getKey(keyId).then(
+        ({ spend }) => spend,
+        () => undefined,
+      );
+    return { spendOf, close: () => client.close() };
+  } catch {
+    return undefined;
+  }
 }
 
 function labelOf(input: RunInput | undefined, { workflowId }: WorkflowHandle): string {
@@ -125,7 +145,8 @@ async function waitFor(handle: WorkflowHandle, label: string, progress: Progress
     return { workflowId, report: (await handle.result()) as RunReport };
   } catch (error) {
     if (!(error instanceof WorkflowFailedError)) throw error;
-    return { workflowId, report: null, error: explain(error) };
+    const report = reportIn(error);
+    return report === undefined ? { workflowId, report: null, error: explain(error) } : { workflowId, report };
   } finally {
     ended.abort();
     await following;

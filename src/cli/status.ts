@@ -5,7 +5,7 @@ import { type JobView, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
 import type { RunReport } from '../../workflows/plan';
 import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './connect';
-import { CliError, explain } from './errors';
+import { CliError, explain, reportIn } from './errors';
 import { describeKey } from './keys';
 import { fields, print, printJson } from './output';
 import { micros } from './parse';
@@ -96,6 +96,8 @@ async function ended(handle: WorkflowHandle, name: string): Promise<Found> {
     return { json: { workflowId, ...report }, lines: describeReport(workflowId, report) };
   } catch (error) {
     if (!(error instanceof WorkflowFailedError)) throw error;
+    const report = reportIn(error);
+    if (report !== undefined) return { json: { workflowId, ...report }, lines: describeReport(workflowId, report) };
     const state = name.toLowerCase().replaceAll('_', ' ');
     return {
       json: { workflowId, status: state, error: explain(error) },

@@ -34,7 +34,7 @@ export function readProxyUrl(env: Environment, complaints: Complaints): URL | un
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.username + url.password + url.search !== '') {
     return complaints.add('KEYBRAKE_URL', 'is not an http(s) address.', 'Write it like http://127.0.0.1:8787.');
   }
-  if (url.protocol === 'http:' && !isLoopback(url.hostname) && !readPlaintext(env, complaints)) {
+  if (url.protocol === 'http:' && !isLoopback(url.hostname) && !allowsPlaintext(env)) {
     return complaints.add(
       'KEYBRAKE_URL',
       'would send keys in plain text beyond this machine.',
@@ -57,7 +57,7 @@ export function readTls(
     const missing = named[0] === 'KEYBRAKE_TLS_CERT' ? 'KEYBRAKE_TLS_KEY' : 'KEYBRAKE_TLS_CERT';
     complaints.add(missing, `is not set, but ${named[0]} is.`, 'TLS needs both: set it too, or unset the other.');
   }
-  if (named.length === 0 && !isLoopback(host) && !readPlaintext(env, complaints)) {
+  if (named.length === 0 && !isLoopback(host) && !allowsPlaintext(env)) {
     complaints.add(
       'KEYBRAKE_HOST',
       'is reached beyond this machine, and there is no TLS, so vault keys would travel in plain text.',
@@ -85,9 +85,7 @@ export function readText(path: string): string | undefined {
   }
 }
 
-function readPlaintext(env: Environment, complaints: Complaints): boolean {
-  const text = read(env, 'KEYBRAKE_ALLOW_PLAINTEXT') ?? '0';
-  if (text === '1' || text === '0') return text === '1';
-  complaints.add('KEYBRAKE_ALLOW_PLAINTEXT', 'is neither 1 nor 0.', 'Set it to 1, or unset it.');
-  return true; // It has been complained about once; do not also tell them to set it.
+/** Anything but 1 or 0 has been complained about already. */
+function allowsPlaintext(env: Environment): boolean {
+  return (read(env, 'KEYBRAKE_ALLOW_PLAINTEXT') ?? '0') !== '0';
 }

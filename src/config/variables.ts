@@ -36,13 +36,20 @@ export type Variable = keyof typeof VARIABLES;
 /** Belong to vendors of a later release. Known, so that they may stay set; not read. */
 const LATER = ['KEYBRAKE_TWILIO_UPSTREAM', 'KEYBRAKE_RESEND_UPSTREAM'];
 
-/** Complains about every `KEYBRAKE_…` variable that means nothing: a mistyped cap is no cap. */
+/** The variables that are 1 or 0. */
+const SWITCHES: readonly Variable[] = ['KEYBRAKE_ALLOW_PLAINTEXT', 'KEYBRAKE_DEBUG'];
+
+/** Complains about every `KEYBRAKE_…` variable that means nothing (a mistyped cap is no cap), and odd switches. */
 export function checkNames(env: Environment, complaints: Complaints): void {
   const known = Object.keys(VARIABLES);
   for (const name of Object.keys(env)) {
     if (!name.startsWith('KEYBRAKE_') || known.includes(name) || LATER.includes(name)) continue;
     const near = nearest(name, known);
     complaints.add(name, 'is not a setting.', near === undefined ? 'Unset it.' : `Did you mean ${near}?`);
+  }
+  for (const name of SWITCHES) {
+    if (['0', '1'].includes(read(env, name) ?? '0')) continue;
+    complaints.add(name, 'is neither 1 nor 0.', 'Set it to 1, or unset it.');
   }
 }
 

@@ -1,7 +1,6 @@
-import type { VendorRequest } from './vendor';
-import { listCharges, summarise, type SandboxStats } from './stats';
-import type { StripeVendor } from './vendor';
 import { FaultInjector } from './faults';
+import { type SandboxStats, listCharges, summarise } from './stats';
+import type { StripeVendor, VendorRequest } from './vendor';
 
 /** The path below which the sandbox itself is asked and told. */
 export const ADMIN_PREFIX = '/_sandbox/';

@@ -10,8 +10,8 @@ export interface StripeError {
 }
 
 /**
- * A refusal by the vendor. `executed` says whether the endpoint had begun to execute, for only then is the answer stored
- * under the idempotency key; failed validation is not.
+ * A refusal by the vendor. `executed` says whether the endpoint had begun to execute, for only then is the answer
+ * stored under the idempotency key; failed validation is not.
  */
 export class StripeFailure extends Error {
   readonly status: number;
@@ -68,7 +68,8 @@ export function unknownUrl(method: string, path: string): StripeFailure {
 export function unauthorized(secret: string | undefined): StripeFailure {
   const message =
     secret === undefined
-      ? "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
+      ? 'You did not provide an API key. You need to provide your API key in the Authorization header, ' +
+        "using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
       : `Invalid API Key provided: ${masked(secret)}`;
   return new StripeFailure(401, { message, type: 'invalid_request_error' });
 }

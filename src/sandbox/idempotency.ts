@@ -24,6 +24,7 @@ export interface KeyRow {
 }
 
 const KEY_CHARS_MAX = 255;
+const KEYS_FOR = 'Keys for idempotent requests can only be used';
 const RETENTION_MS = 24 * 3_600_000;
 
 /**
@@ -70,24 +71,27 @@ function rowId(request: KeyedRequest): string {
 
 function checkLength(key: string): void {
   if (key.length >= 1 && key.length <= KEY_CHARS_MAX) return;
-  const message = `Idempotency keys must be between 1 and ${KEY_CHARS_MAX} characters long; you provided ${key.length}.`;
+  const message = `Idempotency keys must be 1 to ${KEY_CHARS_MAX} characters long; you provided ${key.length}.`;
   throw new StripeFailure(400, { message, type: 'invalid_request_error' });
 }
 
 function checkSame(first: KeyedRequest, again: KeyedRequest): void {
   const other = `Try using a key other than '${again.key}' if you meant to execute a different request.`;
   if (first.path !== again.path) {
-    const message = `Keys for idempotent requests can only be used for the same endpoint they were first used for ('${again.path}' vs '${first.path}'). ${other}`;
+    const paths = `('${again.path}' vs '${first.path}')`;
+    const message = `${KEYS_FOR} for the same endpoint they were first used for ${paths}. ${other}`;
     throw new StripeFailure(400, { message, type: 'idempotency_error' });
   }
   if (first.body !== again.body && canonical(decodeForm(first.body)) !== canonical(decodeForm(again.body))) {
-    const message = `Keys for idempotent requests can only be used with the same parameters they were first used with. ${other}`;
+    const message = `${KEYS_FOR} with the same parameters they were first used with. ${other}`;
     throw new StripeFailure(400, { message, type: 'idempotency_error' });
   }
 }
 
 function inUse(key: string): StripeFailure {
-  const message = `There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, and the other request is still going through): ${key}. Please try again later.`;
+  const message =
+    'There is currently another in-progress request using this Idempotent Key (that probably means you submitted ' +
+    `twice, and the other request is still going through): ${key}. Please try again later.`;
   return new StripeFailure(409, { code: 'idempotency_key_in_use', message, type: 'idempotency_error' });
 }
 

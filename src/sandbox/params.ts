@@ -96,7 +96,9 @@ function parseCurrency(name: string, value: FormValue): string {
 function filled(name: string, value: FormValue): string {
   const text = parseText(name, value);
   if (text !== '') return text;
-  const message = `You passed an empty string for '${name}'. We assume empty values are an attempt to unset a field; however '${name}' cannot be unset.`;
+  const message =
+    `You passed an empty string for '${name}'. We assume empty values are an attempt to unset a field; ` +
+    `however '${name}' cannot be unset.`;
   throw invalidParam(name, message, 'parameter_invalid_empty');
 }
 

@@ -68,7 +68,7 @@ export interface StripeStats extends Readonly<RequestCounts> {
   readonly refundedMinor: MinorByCurrency;
   readonly refundedUsd: number;
   readonly duplicates: {
-    /** Idempotency keys under which more than one charge was executed: always a fault of the caller or of this sandbox. */
+    /** Idempotency keys under which more than one charge was executed: never right within a day and an account. */
     readonly keys: readonly Duplicate[];
     /** Customers charged more than once. Whether that is right depends on the data. */
     readonly customers: readonly Duplicate[];

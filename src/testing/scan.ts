@@ -8,6 +8,8 @@ import { createReadStream } from 'node:fs';
 const VAULT_KEY_PATTERN = /vk_[A-Za-z0-9_]{20,}/g;
 /** How deep payloads in payloads are decoded. */
 const DEPTH_MAX = 24;
+/** Shorter lists of small numbers are numbers. */
+const BYTES_MIN = 4;
 /** Shorter runs of base64 letters are ordinary words. */
 const BASE64_RUN = /[A-Za-z0-9+/_-]{16,}={0,2}/g;
 
@@ -138,14 +140,28 @@ function walk(value: unknown, place: Place): void {
   if (typeof value === 'string') return walkText(value, place);
   if (value instanceof Uint8Array) return walkBytes(value, place);
   if (typeof value !== 'object') return;
+  const bytes = bytesOf(value);
+  if (bytes !== undefined) return walkBytes(bytes, place);
   const eventId = eventIdOf(value) ?? place.eventId;
   for (const [name, child] of Object.entries(value)) {
-    const step = Array.isArray(value) ? `[${name}]` : place.path === '' ? name : `.${name}`;
+    const shown = hitsIn(name, place.needles).length > 0 ? '[hidden]' : name;
+    const step = Array.isArray(value) ? `[${name}]` : place.path === '' ? shown : `.${shown}`;
     const inside = { ...place, eventId, depth: place.depth + 1 };
     // A name may hold a secret too: of a header, a memo field.
     walkText(name, { ...inside, path: `${place.path} (a field name)` });
     walk(child, { ...inside, path: place.path + step });
   }
+}
+
+/** Bytes that went through `JSON.stringify`: a list, or an object from index to byte. */
+function bytesOf(value: object): Uint8Array | undefined {
+  const items: unknown[] = Object.values(value);
+  if (items.length < BYTES_MIN || !Object.keys(value).every((name, index) => name === String(index))) return undefined;
+  return items.every(isByte) ? Uint8Array.from(items) : undefined;
+}
+
+function isByte(item: unknown): item is number {
+  return Number.isInteger(item) && Number(item) >= 0 && Number(item) < 256;
 }
 
 function eventIdOf(value: object): string | undefined {

@@ -1,0 +1,174 @@
+/**
+ * `keybrake.callChunk`: many records in one activity, several at a time. It answers counts and why it stopped, and
+ * never fails for one record. Its heartbeat is how far it has come without a gap, where a retry goes on; what lies
+ * behind that is sent again with the same idempotency keys, so that it is answered and not executed.
+ */
+import { activityInfo, Context, heartbeat } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Outcome, StopCode } from '../workflows/plan';
+import { givenUp, tryRecord } from './callRecord';
+import type { Caller } from './recordCall';
+import type { Runtime } from './runtime';
+import { readRange, type SourceItem } from './sources';
+import type { CallChunkInput, CallChunkOutput, CallRecordOutput, ChunkProgress, Counts } from './types';
+
+const BEAT_MS = 1_000;
+const BACKOFF_MS = { first: 500, max: 15_000 };
+
+export async function callChunk(runtime: Runtime, input: CallChunkInput): Promise<CallChunkOutput> {
+  const { heartbeatDetails } = activityInfo();
+  const chunk = new Chunk(input, heartbeatDetails as ChunkProgress | undefined);
+  const { cancellationSignal } = Context.current();
+  const beat = setInterval(() => heartbeat(chunk.progress), BEAT_MS);
+  try {
+    const items = chunk.items(runtime);
+    const workers = Array.from({ length: input.concurrency }, () => work(runtime, input, chunk, items));
+    await Promise.all(workers);
+  } finally {
+    clearInterval(beat);
+  }
+  heartbeat(chunk.progress);
+  const interrupted = cancellationSignal.aborted && chunk.stop === undefined && !chunk.whole;
+  if (interrupted && !cancelledByRun()) {
+    throw ApplicationFailure.retryable(
+      'This worker was told to stop; the rest goes on elsewhere.',
+      'keybrake.interrupted',
+    );
+  }
+  return chunk.output;
+}
+
+/** Not by a worker's shutdown, an operator's pause or a reset, after which another attempt goes on. */
+function cancelledByRun(): boolean {
+  return Context.current().cancellationDetails?.cancelRequested ?? false;
+}
+
+/** One of the chunk's lanes: takes the next record when its last has ended. */
+async function work(
+  runtime: Runtime,
+  input: CallChunkInput,
+  chunk: Chunk,
+  items: AsyncGenerator<SourceItem>,
+): Promise<void> {
+  const { cancellationSignal } = Context.current();
+  while (!cancellationSignal.aborted && chunk.stop === undefined) {
+    const next = await items.next();
+    if (next.done === true) return;
+    if (cancellationSignal.aborted || chunk.stop !== undefined) return;
+    const slot = chunk.start(next.value);
+    const result = await callUntilKnown(runtime, input, next.value, chunk);
+    if (result !== undefined) chunk.end(slot, result);
+  }
+}
+
+/** Undefined: the chunk was told to end before the record had an outcome. */
+async function callUntilKnown(
+  runtime: Runtime,
+  input: CallChunkInput,
+  item: SourceItem,
+  chunk: Chunk,
+): Promise<CallRecordOutput | undefined> {
+  const { workflowExecution, activityId, attempt: activityAttempt } = activityInfo();
+  const { cancellationSignal } = Context.current();
+  for (let attempt = 1; ; attempt += 1) {
+    const caller: Caller = { workflowId: workflowExecution?.workflowId ?? '', activityId, attempt: activityAttempt };
+    const tried = await tryRecord(runtime, input, { ref: item.ref, record: item.record }, caller);
+    if ('result' in tried) return tried.result;
+    const given = givenUp(tried.again, attempt);
+    if (given !== undefined) return given;
+    const backoff = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** (attempt - 1));
+    await sleep(tried.again.delayMs ?? backoff, undefined, { signal: cancellationSignal }).catch(() => undefined);
+    if (cancellationSignal.aborted || chunk.stop !== undefined) return undefined;
+  }
+}
+
+interface Slot {
+  readonly item: SourceItem;
+  outcome?: Outcome;
+  /** Refused by what stops the whole run: to be sent again if that goes on. */
+  stopped?: boolean;
+}
+
+/** The records of the chunk that have begun, in order, and what they came to. */
+class Chunk {
+  readonly #input: CallChunkInput;
+  /** From the first record without an outcome on. */
+  #open: Slot[] = [];
+  #progress: ChunkProgress;
+  #stop: StopCode | undefined;
+
+  constructor(input: CallChunkInput, resumed: ChunkProgress | undefined) {
+    const { start, firstLine } = input.range;
+    this.#input = input;
+    this.#progress = resumed ?? { offset: start, line: firstLine, records: 0, counts: {} };
+  }
+
+  get progress(): ChunkProgress {
+    return this.#progress;
+  }
+
+  get stop(): StopCode | undefined {
+    return this.#stop;
+  }
+
+  get whole(): boolean {
+    return this.#progress.records >= this.#input.range.records;
+  }
+
+  get output(): CallChunkOutput {
+    const counts = this.#open.reduce<Counts>((sum, { outcome }) => plus(sum, outcome), this.#progress.counts);
+    const lost = this.#open.filter(({ outcome }) => outcome === undefined).map(({ item }) => item.ref);
+    return {
+      counts,
+      progress: this.#progress,
+      ...(this.#stop !== undefined && { stop: this.#stop }),
+      ...(lost.length > 0 && { lost }),
+    };
+  }
+
+  /** What is left of the chunk to be sent. */
+  async *items({ env }: Runtime): AsyncGenerator<SourceItem> {
+    const { range, source, recordId, refs } = this.#input;
+    const { offset, line, records } = this.#progress;
+    if (refs !== undefined) {
+      for (const { record, ...ref } of refs.slice(records)) yield { ref, ...(record !== undefined && { record }) };
+      return;
+    }
+    if (source.kind === 'activity') throw ApplicationFailure.nonRetryable('A chunk of a reader holds its records.');
+    yield* readRange(source, { start: offset, end: range.end, line }, recordId, env);
+  }
+
+  start(item: SourceItem): Slot {
+    const slot: Slot = { item };
+    this.#open.push(slot);
+    return slot;
+  }
+
+  end(slot: Slot, { outcome, stop }: CallRecordOutput): void {
+    slot.outcome = outcome;
+    if (stop !== undefined) {
+      slot.stopped = true;
+      this.#stop ??= stop;
+    }
+    const settled = this.#open.findIndex(({ outcome: ended, stopped }) => ended === undefined || stopped);
+    const done = this.#open.splice(0, settled === -1 ? this.#open.length : settled);
+    for (const { item, outcome: ended } of done) this.#pass(item, ended);
+  }
+
+  #pass({ ref }: SourceItem, outcome: Outcome | undefined): void {
+    const { records, counts } = this.#progress;
+    const next = this.#open[0]?.item.ref;
+    this.#progress = {
+      // Between records lies at most a line end, which the reader skips.
+      offset: next?.offset ?? ref.offset + Math.max(ref.length, 1),
+      line: next?.line ?? ref.line + 1,
+      records: records + 1,
+      counts: plus(counts, outcome),
+    };
+  }
+}
+
+function plus(counts: Counts, outcome: Outcome | undefined): Counts {
+  return outcome === undefined ? counts : { ...counts, [outcome]: (counts[outcome] ?? 0) + 1 };
+}

@@ -1,0 +1,58 @@
+/** What `vault()` finds in an activity: whose key pays, and what the proxy answered to this activity so far. */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { isTerminalRefusal } from '../proxy/contract';
+import type { VaultHeader } from '../workflows/headers';
+import { type Refused, refusalIn } from './failures';
+import { type Caller, isReplay, vendorCodeOf } from './recordCall';
+import type { Runtime } from './runtime';
+
+export interface LastAnswer {
+  readonly status: number;
+  readonly refused?: Refused;
+  readonly code?: string;
+}
+
+export class CallContext {
+  readonly runtime: Runtime;
+  readonly header: VaultHeader | undefined;
+  readonly caller: Caller;
+  #calls = 0;
+  #replays = 0;
+  #terminal: Refused | undefined;
+  #last: LastAnswer | undefined;
+
+  constructor(runtime: Runtime, header: VaultHeader | undefined, caller: Caller) {
+    this.runtime = runtime;
+    this.header = header;
+    this.caller = caller;
+  }
+
+  /** The first terminal refusal: whatever the activity throws after it becomes that. */
+  get terminal(): Refused | undefined {
+    return this.#terminal;
+  }
+
+  /** The answer to the last call. */
+  get last(): LastAnswer | undefined {
+    return this.#last;
+  }
+
+  /** Must the ledger be asked what the calls of this activity came to? */
+  get ambiguous(): boolean {
+    return this.#replays > 0 || (this.#calls > 0 && this.#last?.status !== undefined && this.#last.status >= 300);
+  }
+
+  /** Takes note of an answer of the data plane. */
+  answered(status: number, headers: Readonly<Record<string, unknown>>, body: unknown): void {
+    const refused = status >= 400 ? refusalIn(body, headers) : undefined;
+    const code = vendorCodeOf(body);
+    this.#calls += 1;
+    if (isReplay({ headers })) this.#replays += 1;
+    this.#last = { status, ...(refused !== undefined && { refused }), ...(code !== undefined && { code }) };
+    if (refused === undefined || !isTerminalRefusal(refused.code)) return;
+    this.#terminal ??= refused;
+    if (refused.code === 'key_invalid' && this.header !== undefined) this.runtime.tokens.forget(this.header.keyId);
+  }
+}
+
+export const callContexts = new AsyncLocalStorage<CallContext>();

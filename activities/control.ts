@@ -1,0 +1,106 @@
+/** The control plane as activities: issue, revoke, raise, spend. The workflows run them as local activities. */
+import { activityInfo } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import { KeybrakeApiError, type KeybrakeClient } from '../proxy/client';
+import type { IssuedKey, IssueKeyBody } from '../proxy/contract';
+import { deadCodeOf } from './tokens';
+import type { IssuedVault, IssueInput, KeyInput, KeyRequest, RaiseInput, RevokeInput, VaultSpend } from './types';
+
+/**
+ * Issues the key of a run. Its retry, and a reset to before it, get the same key back while that lives; after a reset
+ * to before a dead key's issue, and in place of a dead key that a run before a reset had issued, there is a new one.
+ */
+export async function issue(client: KeybrakeClient, { request, identity, replaces }: IssueInput): Promise<IssuedVault> {
+  const issuedIn = activityInfo().workflowExecution?.runId ?? '';
+  if (replaces !== undefined && replaces.issuedIn === issuedIn) return unchanged(client, replaces);
+  const body = issueBody(request);
+  if (replaces === undefined) {
+    const first = await issueOnce(client, body, identity);
+    if (first !== undefined && deadCodeOf(first.state) === undefined) return toVault(first, issuedIn);
+  }
+  const again = await issueOnce(client, body, `${identity}/${issuedIn}`);
+  if (again !== undefined) return toVault(again, issuedIn);
+  throw ApplicationFailure.nonRetryable('A key was issued to this run with another request.', 'keybrake.conflict');
+}
+
+/** Undefined: the idempotency key was used with another body, by a run before a reset. */
+async function issueOnce(client: KeybrakeClient, body: IssueKeyBody, key: string): Promise<IssuedKey | undefined> {
+  try {
+    return await client.issueKey(body, key);
+  } catch (error) {
+    if (error instanceof KeybrakeApiError && error.code === 'conflict' && /another body/.test(error.message)) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+async function unchanged(
+  client: KeybrakeClient,
+  { keyId, issuedIn }: NonNullable<IssueInput['replaces']>,
+): Promise<IssuedVault> {
+  const key = await client.getKey(keyId).catch(() => undefined);
+  const leaseMs = (key?.lease_seconds ?? 0) * 1_000;
+  return { keyId, issuedIn, capUsd: key?.usd_cap ?? null, leaseMs, expiresAt: key?.expires_at ?? '', fresh: false };
+}
+
+function toVault(key: IssuedKey, issuedIn: string): IssuedVault {
+  return {
+    keyId: key.key_id,
+    issuedIn,
+    capUsd: key.usd_cap,
+    leaseMs: (key.lease_seconds ?? 0) * 1_000,
+    expiresAt: key.expires_at,
+    fresh: true,
+  };
+}
+
+function issueBody(request: KeyRequest): IssueKeyBody {
+  const { vendor, account, fx, metadata } = request;
+  return {
+    vendor,
+    allowed_endpoints: request.allowedEndpoints,
+    expires_in: request.ttl,
+    agent_run_label: request.label,
+    job_id: request.jobId,
+    ...(request.usdCap !== undefined && { usd_cap: request.usdCap }),
+    ...(request.dailyUsdCap !== undefined && { daily_usd_cap: request.dailyUsdCap }),
+    ...(request.lease !== undefined && { lease: request.lease }),
+    ...(request.maxUsdPerCall !== undefined && { max_usd_per_call: request.maxUsdPerCall }),
+    ...(request.parentKeyId !== undefined && { parent_key_id: request.parentKeyId }),
+    ...(account !== undefined && { account }),
+    ...(fx !== undefined && { fx }),
+    ...(metadata !== undefined && { metadata }),
+  };
+}
+
+export async function revoke(client: KeybrakeClient, { keyId, reason }: RevokeInput): Promise<{ inFlight: number }> {
+  const { in_flight: inFlight } = await client.revokeKey(keyId, reason.slice(0, REASON_CHARS_MAX));
+  return { inFlight };
+}
+
+const REASON_CHARS_MAX = 200;
+
+/** Raises the job's cap, and the key's own where it has one below that. A cap that is that high already stays. */
+export async function raise(
+  client: KeybrakeClient,
+  { keyId, jobId, usdCap }: RaiseInput,
+): Promise<{ capUsd: number | null }> {
+  const job = await client.getJob(jobId);
+  if (job.usd_cap !== null && job.usd_cap < usdCap) await client.patchJob(jobId, { usd_cap: usdCap });
+  const key = await client.getKey(keyId);
+  if (key.usd_cap === null || key.usd_cap >= usdCap) return { capUsd: key.usd_cap };
+  return { capUsd: (await client.patchKey(keyId, { usd_cap: usdCap })).usd_cap };
+}
+
+export async function spend(client: KeybrakeClient, { keyId, jobId }: KeyInput): Promise<VaultSpend> {
+  const [key, job] = await Promise.all([client.getKey(keyId), client.getJob(jobId).catch(() => null)]);
+  return {
+    state: key.state,
+    capUsd: key.usd_cap,
+    exhaustedBy: key.exhausted_by,
+    revokeReason: key.revoke_reason,
+    spend: key.spend,
+    jobSpend: job?.spend ?? null,
+  };
+}

@@ -1,0 +1,86 @@
+/**
+ * The worker's activity interceptor: gives `vault()` its context, puts the record in place of the argument where a user's
+ * activity is the call of `pipelineRun`, and turns what the proxy refused into failures of a known type.
+ */
+import { type Context, activityInfo } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import type {
+  ActivityExecuteInput,
+  ActivityInboundCallsInterceptor,
+  ActivityInterceptorsFactory,
+  Next,
+} from '@temporalio/worker';
+import { readVaultHeader, type RecordPointer } from '../workflows/headers';
+import type { RecordResult } from '../workflows/plan';
+import { CallContext, callContexts } from './callContext';
+import { refusalFailure, refusalOf, terminalCodeOf, toFailure } from './failures';
+import { pageOfReader } from './pages';
+import { activityIdFor } from './recordKeys';
+import { outcomeInLedger } from './recordCall';
+import type { Runtime } from './runtime';
+import { readRecord } from './sources';
+
+type Execute = Next<ActivityInboundCallsInterceptor, 'execute'>;
+
+/** The factory for `WorkerOptions.interceptors.activity`. */
+export function activityInterceptor(runtime: Runtime): ActivityInterceptorsFactory {
+  return ({ info }: Context) => ({
+    inbound: {
+      execute(input, next) {
+        // The pack's own activities bring what they need in their input.
+        if (info.activityType.startsWith('keybrake.')) return next(input);
+        const { workflowExecution, activityId, attempt } = info;
+        const caller = { workflowId: workflowExecution?.workflowId ?? '', activityId, attempt };
+        const context = new CallContext(runtime, readVaultHeader(input.headers), caller);
+        return callContexts.run(context, () => run(context, input, next));
+      },
+    },
+  });
+}
+
+async function run(context: CallContext, input: ActivityExecuteInput, next: Execute): Promise<unknown> {
+  const { header } = context;
+  if (header?.record !== undefined) return runRecord(context, header.record, input, next);
+  const answer = await mapped(context, () => next(input));
+  return header?.reader === undefined ? answer : pageOfReader(answer, header.reader, activityInfo().activityType);
+}
+
+/** A record's own activity: gets the record, answers its outcome. What it returned stays out of the history. */
+async function runRecord(
+  context: CallContext,
+  { source, ref }: RecordPointer,
+  input: ActivityExecuteInput,
+  next: Execute,
+): Promise<RecordResult> {
+  const record = await readRecord(source, ref, context.runtime.env);
+  try {
+    await mapped(context, () => next({ ...input, args: [record] }));
+  } catch (error) {
+    const { last } = context;
+    // A decline is an answer: to ask again is to be told the same.
+    if (last?.status !== 402 || terminalCodeOf(error) !== undefined) throw error;
+    return { outcome: 'declined', ...(last.code !== undefined && { code: last.code }) };
+  }
+  if (!context.ambiguous || context.header === undefined || ref.id === null) return { outcome: 'succeeded' };
+  const key = ref.activityId ?? activityIdFor(ref.id);
+  const known = await outcomeInLedger(context.runtime, context.header, key, ref.offset);
+  return known.outcome === 'not_started' ? { outcome: 'succeeded' } : known;
+}
+
+/** Runs the user's code; what it throws after a refusal becomes the refusal's failure. */
+async function mapped<T>(context: CallContext, userCode: () => Promise<T>): Promise<T> {
+  try {
+    return await userCode();
+  } catch (error) {
+    throw failureOf(context, error);
+  }
+}
+
+function failureOf({ terminal, last }: CallContext, error: unknown): unknown {
+  const cause = error instanceof Error ? error : undefined;
+  if (terminal !== undefined) return refusalFailure(terminal, cause);
+  if (error instanceof ApplicationFailure) return toFailure(error);
+  // With `fetch` the user's own error follows an answer that they have read.
+  const refused = refusalOf(error) ?? last?.refused;
+  return refused === undefined ? toFailure(error) : refusalFailure(refused, cause);
+}

@@ -1,0 +1,67 @@
+/** `vault()`: in a user's own activity, the vendor's official SDK, bound to the run's key and this record's audit row. */
+import { ApplicationFailure } from '@temporalio/common';
+import type StripeSdk from 'stripe';
+import { FAILURES } from './codes';
+import { type CallContext, callContexts } from './callContext';
+import { idempotencyKey, activityIdFor } from './recordKeys';
+import { type BoundCall, stripeClient } from './stripeClient';
+import { vaultFetch } from './vaultFetch';
+
+export interface ActivityVault {
+  /**
+   * The official Stripe SDK. Its POSTs carry this record's idempotency key, unless the call names its own. The proxy's
+   * refusals are its own exceptions. Needs the package `stripe`.
+   */
+  readonly stripe: StripeSdk;
+  /** `fetch` at the vendor: `fetch('/v1/payment_intents', { method: 'POST', body })`. Never aborted once it was sent. */
+  readonly fetch: typeof globalThis.fetch;
+  readonly keyId: string;
+  readonly jobId: string;
+}
+
+/**
+ * The vendor for one record, within `withVaultKey` or as the call of `pipelineRun`. `recordId` makes the idempotency
+ * key: the same record is executed once per job, whatever is retried. A second paid call for one record needs a `suffix`
+ * of its own. Without a record id, the activity must have an `activityId` of its own: Temporal's defaults repeat.
+ * Throws a failure `keybrake.no_context` that names what is missing.
+ */
+export function vault(recordId?: string | number, suffix?: string): ActivityVault {
+  const context = callContexts.getStore();
+  const header = context?.header;
+  if (context === undefined) throw noContext('Add new KeybrakePlugin() to the plugins of the worker that runs it.');
+  if (header === undefined) {
+    throw noContext('Call the activity within withVaultKey(), or name it as the call.activity of pipelineRun.');
+  }
+  const id = recordIdIn(context, recordId);
+  const call: BoundCall = {
+    context,
+    keyId: header.keyId,
+    recordKey: activityIdFor(id),
+    idempotencyKey: idempotencyKey(header.jobId, id, suffix),
+    offset: header.record?.ref.offset,
+  };
+  let stripe: StripeSdk | undefined;
+  return {
+    get stripe() {
+      return (stripe ??= stripeClient(call));
+    },
+    fetch: vaultFetch(call),
+    keyId: header.keyId,
+    jobId: header.jobId,
+  };
+}
+
+function recordIdIn({ header, caller }: CallContext, recordId: string | number | undefined): string {
+  if (typeof recordId === 'number' && Number.isFinite(recordId)) return String(recordId);
+  if (typeof recordId === 'string' && recordId.trim() !== '') return recordId;
+  if (recordId !== undefined) throw noContext('The record id must be a text that is not empty, or a number.');
+  const own = header?.record?.ref.id;
+  if (typeof own === 'string') return own;
+  // Temporal counts activities from 1 in each run: after continue-as-new, "1" is another record.
+  if (!/^\d+$/.test(caller.activityId)) return caller.activityId;
+  throw noContext("Give the id of the record: vault(customer.id). Temporal's own activity ids repeat.");
+}
+
+function noContext(fix: string): ApplicationFailure {
+  return ApplicationFailure.nonRetryable(`vault() has no vault key here. ${fix}`, FAILURES.noContext);
+}

@@ -1,0 +1,37 @@
+/** `keybrake.writeResults`: the results file, out of the source and every call row of the job. */
+import { heartbeat } from '@temporalio/activity';
+import type { CallView } from '../proxy/contract';
+import { writeResults as write } from './results';
+import type { Runtime } from './runtime';
+import type { SourceItem } from './sources';
+import type { WriteResultsInput } from './types';
+
+const BEAT_MS = 5_000;
+
+export async function writeResults(
+  { client, env }: Runtime,
+  { plan, keyId, jobId }: WriteResultsInput,
+): Promise<{ readonly path: string }> {
+  const beat = setInterval(() => heartbeat(), BEAT_MS);
+  try {
+    const calls = client.streamCalls({ job_id: jobId });
+    // Only the reader itself can tell the records that were never called.
+    const items = plan.source.kind === 'activity' ? { items: called(client.streamCalls({ key_id: keyId })) } : {};
+    const { path } = await write({ plan, keyId, calls, ...items }, env);
+    return { path };
+  } finally {
+    clearInterval(beat);
+  }
+}
+
+/** The records of a user's reader that this run called, in the order of their first calls. */
+async function* called(calls: AsyncIterable<CallView>): AsyncGenerator<SourceItem> {
+  const seen = new Set<string>();
+  for await (const { record_id: id, context } of calls) {
+    const place = `${id}\0${context}`;
+    if (id === null || seen.has(place)) continue;
+    seen.add(place);
+    const offset = Number(/offset=(\d+)/.exec(context ?? '')?.[1] ?? 0);
+    yield { ref: { id, offset, length: 0, line: offset + 1 } };
+  }
+}

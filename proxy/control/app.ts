@@ -1,0 +1,263 @@
+/**
+ * The control plane as one `fetch`. `/healthz`, `/readyz`, `/metrics` and `/openapi.json` need no key: they hold no
+ * secret, no key id and no label, and probes have none. All below `/vault` needs one.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { OpenAPIHono, type z } from '@hono/zod-openapi';
+import type { Context, MiddlewareHandler } from 'hono';
+import { accepts } from 'hono/accepts';
+import { bodyLimit } from 'hono/body-limit';
+import { HTTPException } from 'hono/http-exception';
+import { CONTROL_ERRORS, ControlError, type IssuedKey } from '../contract';
+import { newId } from '../ids';
+import type { ProxyMetrics } from '../metrics';
+import type { ProxyOptions } from '../options';
+import type { Rows } from '../stores/store';
+import { StoreError } from '../stores/store';
+import type { KeyRow } from '../stores/tables';
+import { listCalls, resolveCall, type StreamFormat, streamCalls } from './calls';
+import { issueKey } from './issue';
+import { invalidRequest, issuesOf, rightFields } from './issues';
+import { jobBudget, patchJob } from './jobs';
+import { type Caller, keyFor, patchKey, renewKey, revokeKey, tokenOf } from './keys';
+import { listKeys, type Reader, summary } from './listings';
+import * as routes from './routes';
+import { checkedMicros, durationMs } from './schemas';
+import { fingerprintOf, type Role, termsIssues, understand } from './terms';
+import { jobView, keyView } from './views';
+
+const BODY_BYTES_MAX = 256 * 1024;
+const FORMATS = ['application/json', 'application/x-ndjson', 'text/csv'] as const;
+
+export interface ControlDeps {
+  readonly ledger: Reader & {
+    /** Wakes calls that wait for budget: a cap rose, or a key died. */
+    wake(): void;
+  };
+  readonly options: ProxyOptions;
+  /** The process that is running now: its unknown calls may still be under way. */
+  readonly epoch: string;
+  readonly upstreamTimeoutMs: number;
+  /** Stops what is queued with the key, or one below it, in this process; answers how many calls are in flight. */
+  readonly killed: (keyId: string) => number;
+  /** Where the proxy is reached, e.g. `http://127.0.0.1:8787`. */
+  readonly baseUrl: () => string;
+  readonly vaultKeyFor: (keyId: string) => string;
+  /** Is the proxy stopping? Then it is not ready. */
+  readonly draining: () => boolean;
+  readonly metrics: ProxyMetrics;
+}
+
+export interface ControlApp {
+  readonly fetch: (request: Request) => Response | Promise<Response>;
+}
+
+type Env = { Variables: { role: Role } };
+type App = OpenAPIHono<Env>;
+
+/** Makes the control plane. It answers every path: unknown ones with 404. */
+export function createControlApp(deps: ControlDeps): ControlApp {
+  const app: App = new OpenAPIHono<Env>({
+    defaultHook: (result) => {
+      if (!result.success) throw invalidRequest(issuesOf(result.error));
+    },
+  });
+  app.onError((error, c) => failed(deps, error, c));
+  app.notFound((c) => errorAnswer(c, new ControlError('not_found', 'There is no such path.')));
+  app.use('/vault/*', authenticated(deps.options), limitedBody);
+  app.get('/vault/keys', adminOnly);
+  app.post('/vault/calls/:call_id/resolve', adminOnly);
+  addKeys(app, deps);
+  addJobs(app, deps);
+  addCalls(app, deps);
+  addProbes(app, deps);
+  return app;
+}
+
+function addKeys(app: App, deps: ControlDeps): void {
+  const { ledger, options } = deps;
+  const issued = (rows: Rows, now: number, key: KeyRow) => ({ ...keyView(rows, now, key), ...secretOf(deps, key) });
+
+  app.openapi(
+    routes.issueRoute,
+    async (c) => {
+      const body = c.req.valid('json');
+      const input = {
+        caller: callerOf(c, options),
+        keyId: newId('key'),
+        terms: understand(body, options),
+        fingerprint: fingerprintOf(body),
+        idempotencyKey: c.req.valid('header')['idempotency-key'],
+      };
+      return c.json(await ledger.submit((rows, now) => issued(rows, now, issueKey(rows, now, input))), 201);
+    },
+    (result, c) => (result.success ? undefined : refuseIssue(result, c, options)),
+  );
+  app.openapi(routes.listKeysRoute, async (c) => {
+    return c.json(await listKeys(ledger, c.req.valid('query')), 200);
+  });
+  app.openapi(routes.getKeyRoute, async (c) => {
+    const { key_id: id } = c.req.valid('param');
+    const caller = callerOf(c, options);
+    return c.json(await ledger.submit((rows, now) => keyView(rows, now, keyFor(rows, caller, id))), 200);
+  });
+  app.openapi(routes.patchKeyRoute, async (c) => {
+    const { key_id: id } = c.req.valid('param');
+    const { usd_cap: cap, expires_in: expiresIn } = c.req.valid('json');
+    const caller = callerOf(c, options);
+    const patch = {
+      capMicros: cap === undefined ? undefined : checkedMicros(cap),
+      expiresMs: expiresIn === undefined ? undefined : durationMs(expiresIn),
+    };
+    const view = await ledger.submit((rows, now) => keyView(rows, now, patchKey(rows, now, caller, id, patch)));
+    ledger.wake();
+    return c.json(view, 200);
+  });
+  app.openapi(routes.renewRoute, async (c) => {
+    const { key_id: id } = c.req.valid('param');
+    const caller = callerOf(c, options);
+    return c.json(await ledger.submit((rows, now) => keyView(rows, now, renewKey(rows, now, caller, id))), 200);
+  });
+  app.openapi(routes.tokenRoute, async (c) => {
+    const { key_id: id } = c.req.valid('param');
+    const caller = callerOf(c, options);
+    return c.json(await ledger.submit((rows, now) => issued(rows, now, tokenOf(rows, now, caller, id))), 201);
+  });
+  app.openapi(routes.revokeRoute, async (c) => {
+    const { key_id: id } = c.req.valid('param');
+    const { reason = null } = c.req.valid('query');
+    const caller = callerOf(c, options);
+    const revoked = await ledger.submit((rows, now) => revokeKey(rows, now, caller, id, reason));
+    return c.json({ ...revoked, in_flight: deps.killed(id) }, 200);
+  });
+}
+
+/** A wrong shape must not hide what else is wrong: the other fields are checked against the configuration too. */
+async function refuseIssue(
+  { target, error }: { readonly target: string; readonly error: z.ZodError },
+  c: Context<Env>,
+  options: ProxyOptions,
+): Promise<never> {
+  const shape = issuesOf(error);
+  const named = new Set(shape.map(({ path }) => path));
+  const right = target === 'json' ? termsIssues(rightFields(await c.req.json(), error), options) : [];
+  throw invalidRequest([...shape, ...right.filter(({ path }) => !named.has(path))]);
+}
+
+function addJobs(app: App, { ledger, options }: ControlDeps): void {
+  app.openapi(routes.getJobRoute, async (c) => {
+    const { job_id: id } = c.req.valid('param');
+    return c.json(await ledger.submit((rows) => jobView(id, jobBudget(rows, id))), 200);
+  });
+  app.openapi(routes.patchJobRoute, async (c) => {
+    const { job_id: id } = c.req.valid('param');
+    const capMicros = checkedMicros(c.req.valid('json').usd_cap);
+    const caller = callerOf(c, options);
+    const view = await ledger.submit((rows) => jobView(id, patchJob(rows, caller, id, capMicros)));
+    ledger.wake();
+    return c.json(view, 200);
+  });
+}
+
+function addCalls(app: App, { ledger, epoch, upstreamTimeoutMs }: ControlDeps): void {
+  app.openapi(routes.listCallsRoute, async (c) => {
+    const query = c.req.valid('query');
+    const format = accepts(c, { header: 'Accept', supports: [...FORMATS], default: 'application/json' });
+    if (format === 'application/json') return c.json(await listCalls(ledger.store, c.var.role, query), 200);
+    const stream = streamCalls(ledger.store, c.var.role, query, format as StreamFormat);
+    return new Response(stream, { headers: { 'content-type': `${format}; charset=utf-8` } });
+  });
+  app.openapi(routes.resolveRoute, async (c) => {
+    const { call_id: id } = c.req.valid('param');
+    const word = c.req.valid('json');
+    const live = { epoch, upstreamTimeoutMs };
+    const view = await ledger.submit((rows, now) => resolveCall(rows, now, live, id, word));
+    ledger.wake();
+    return c.json(view, 200);
+  });
+  app.openapi(routes.summaryRoute, async (c) => {
+    return c.json(await summary(ledger, c.var.role, c.req.valid('query').label), 200);
+  });
+}
+
+function addProbes(app: App, { ledger, draining, metrics }: ControlDeps): void {
+  app.openapi(routes.healthRoute, (c) => c.json({ status: 'ok' as const }, 200));
+  app.openapi(routes.readyRoute, async (c) => {
+    if (draining()) throw new ControlError('store_unavailable', 'The proxy is stopping.');
+    await ledger.store.ping();
+    return c.json({ status: 'ok' as const }, 200);
+  });
+  app.openapi(routes.metricsRoute, async (c) => {
+    return c.text(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType });
+  });
+  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', {
+    type: 'http',
+    scheme: 'bearer',
+    description: 'KEYBRAKE_API_KEY (admin) or KEYBRAKE_WORKER_KEY (worker).',
+  });
+  app.doc31('/openapi.json', routes.DOCUMENT);
+}
+
+function secretOf(deps: ControlDeps, key: KeyRow): Pick<IssuedKey, 'vault_key' | 'base_url'> {
+  return { vault_key: deps.vaultKeyFor(key.key_id), base_url: `${deps.baseUrl()}/${key.vendor}` };
+}
+
+function callerOf(c: Context<Env>, { workerMaxMicros }: ProxyOptions): Caller {
+  return { role: c.var.role, workerMaxMicros };
+}
+
+function authenticated({ apiKey, workerKey }: ProxyOptions): MiddlewareHandler<Env> {
+  const keys: readonly (readonly [Role, Buffer])[] = [
+    ['admin', digest(apiKey)],
+    ...(workerKey === undefined ? [] : [['worker', digest(workerKey)] as const]),
+  ];
+  return async (c, next) => {
+    c.header('cache-control', 'no-store');
+    const token = /^Bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
+    const given = digest(token ?? '');
+    const role = token === undefined ? undefined : keys.find(([, key]) => timingSafeEqual(key, given))?.[0];
+    if (role === undefined) {
+      const how = 'Authorization: Bearer KEYBRAKE_API_KEY or KEYBRAKE_WORKER_KEY';
+      throw new ControlError('unauthenticated', `The control plane needs a key it knows, as ${how}.`);
+    }
+    c.set('role', role);
+    await next();
+  };
+}
+
+/** Digests are of one length, as the comparison in constant time needs them. */
+function digest(key: string): Buffer {
+  return createHash('sha256').update(key).digest();
+}
+
+const adminOnly: MiddlewareHandler<Env> = async (c, next) => {
+  if (c.var.role !== 'admin') throw new ControlError('forbidden', 'This call needs KEYBRAKE_API_KEY.');
+  await next();
+};
+
+const limitedBody = bodyLimit({
+  maxSize: BODY_BYTES_MAX,
+  onError: () => {
+    throw new ControlError('payload_too_large', `A body has at most ${BODY_BYTES_MAX} bytes.`);
+  },
+});
+
+function failed({ options }: ControlDeps, error: unknown, c: Context): Response {
+  if (error instanceof ControlError) return errorAnswer(c, error);
+  if (error instanceof HTTPException && error.status < 500) {
+    return errorAnswer(
+      c,
+      new ControlError('invalid_request', 'The body must be JSON, with Content-Type: application/json.'),
+    );
+  }
+  options.logger.error({ err: error, method: c.req.method, path: c.req.path }, 'a control-plane call failed');
+  if (error instanceof StoreError) {
+    return errorAnswer(c, new ControlError('store_unavailable', 'The ledger cannot be read or written now.'));
+  }
+  return errorAnswer(c, new ControlError('internal', 'A fault of the proxy; its log says more.'));
+}
+
+function errorAnswer(c: Context, { code, message, issues }: ControlError): Response {
+  const headers = code === 'unauthenticated' ? { 'www-authenticate': 'Bearer realm="keybrake"' } : {};
+  return c.json({ error: { code, message, issues } }, CONTROL_ERRORS[code], headers);
+}

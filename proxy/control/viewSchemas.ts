@@ -1,0 +1,130 @@
+/** What the control plane answers, as zod schemas: for `/openapi.json`, and to type its answers. */
+import { z } from '@hono/zod-openapi';
+import {
+  CALL_STATES,
+  type CallView,
+  CONTROL_ERRORS,
+  type IssuedKey,
+  type JobView,
+  KEY_STATES,
+  type KeyView,
+  type Page,
+  type RevokedKey,
+  type Spend,
+  type SummaryView,
+  VENDOR_IDS,
+} from '../contract';
+
+const time = z.iso.datetime();
+const amount = z.number();
+const counts = <T extends string>(states: readonly T[]) =>
+  z.strictObject(Object.fromEntries(states.map((state) => [state, z.int()])) as Record<T, z.ZodInt>);
+
+const spend = z
+  .strictObject({
+    settled_usd: amount,
+    out_usd: amount.openapi({ description: 'Of settled_usd: refunds, payouts and transfers.' }),
+    held_usd: amount,
+    unknown_usd: amount,
+    remaining_usd: amount
+      .nullable()
+      .openapi({ description: 'What may still be spent now, by every budget that binds.' }),
+    calls: counts(CALL_STATES),
+  })
+  .openapi('Spend') satisfies z.ZodType<Spend>;
+
+const keyShape = {
+  key_id: z.string(),
+  vendor: z.enum(VENDOR_IDS),
+  account: z.string(),
+  agent_run_label: z.string(),
+  job_id: z.string().nullable(),
+  parent_key_id: z.string().nullable(),
+  usd_cap: amount.nullable(),
+  daily_usd_cap: amount.nullable(),
+  max_usd_per_call: amount.nullable(),
+  allowed_endpoints: z.array(z.string()).readonly(),
+  fx: z.record(z.string(), z.number()),
+  require_idempotency_key: z.boolean(),
+  on_cap: z.enum(['latch', 'refuse']),
+  lease_seconds: z.number().nullable(),
+  lease_expires_at: time.nullable(),
+  metadata: z.record(z.string(), z.string()),
+  issued_by: z.enum(['admin', 'worker']),
+  created_at: time,
+  expires_at: time,
+  revoked_at: time.nullable(),
+  revoke_reason: z.string().nullable(),
+  state: z.enum(KEY_STATES),
+  exhausted_by: z.string().nullable(),
+  spend,
+};
+
+export const keyView = z.strictObject(keyShape).openapi('KeyView') satisfies z.ZodType<KeyView>;
+
+export const issuedKey = z
+  .strictObject({ ...keyShape, vault_key: z.string(), base_url: z.string() })
+  .openapi('IssuedKey') satisfies z.ZodType<IssuedKey>;
+
+export const jobView = z
+  .strictObject({ job_id: z.string(), usd_cap: amount.nullable(), exhausted: z.boolean(), created_at: time, spend })
+  .openapi('JobView') satisfies z.ZodType<JobView>;
+
+export const revokedKey = z
+  .strictObject({ key_id: z.string(), state: z.enum(KEY_STATES), revoked_at: time, in_flight: z.int() })
+  .openapi('RevokedKey') satisfies z.ZodType<RevokedKey>;
+
+export const callView = z
+  .strictObject({
+    call_id: z.string(),
+    state: z.enum(CALL_STATES),
+    key_id: z.string(),
+    job_id: z.string().nullable(),
+    agent_run_label: z.string(),
+    vendor: z.enum(VENDOR_IDS),
+    account: z.string(),
+    method: z.string(),
+    path: z.string(),
+    route: z.string().nullable(),
+    record_id: z.string().nullable(),
+    idempotency_key: z.string().nullable(),
+    vendor_id: z.string().nullable(),
+    http_status: z.int().nullable(),
+    code: z.string().nullable(),
+    quote_usd: amount,
+    cost_usd: amount.nullable(),
+    replay_of: z.string().nullable(),
+    sends: z.int(),
+    workflow_id: z.string().nullable(),
+    activity_id: z.string().nullable(),
+    attempt: z.int().nullable(),
+    context: z.string().nullable(),
+    created_at: time,
+    ended_at: time.nullable(),
+  })
+  .openapi('CallView') satisfies z.ZodType<CallView>;
+
+const page = <T extends z.ZodType>(item: T) =>
+  z.strictObject({ items: z.array(item).readonly(), next_cursor: z.string().nullable() });
+
+export const keyPage = page(keyView).openapi('KeyPage') satisfies z.ZodType<Page<KeyView>>;
+export const callPage = page(callView).openapi('CallPage') satisfies z.ZodType<Page<CallView>>;
+
+export const summaryView = z
+  .strictObject({ label: z.string(), keys: counts(KEY_STATES), spend })
+  .openapi('SummaryView') satisfies z.ZodType<SummaryView>;
+
+export const health = z.strictObject({ status: z.literal('ok') });
+
+export const errorBody = z
+  .strictObject({
+    error: z.strictObject({
+      code: z.enum(Object.keys(CONTROL_ERRORS) as (keyof typeof CONTROL_ERRORS)[]),
+      message: z.string(),
+      issues: z.array(z.strictObject({ path: z.string(), message: z.string() })).readonly(),
+    }),
+  })
+  .openapi('Error');
+
+/** CSV writes these columns, in this order. */
+export const CALL_COLUMNS = Object.keys(callView.shape) as readonly (keyof CallView)[];

@@ -1,0 +1,117 @@
+/** What Prometheus reads. Labels are few and never hold a key, a label or a secret. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { MICROS_PER_USD, REFUSALS } from './contract';
+import type { Store } from './stores/store';
+
+/** Pages of 1,000 open calls that one scrape reads: the gauges stop at 20,000 calls instead of stopping the proxy. */
+const SCRAPE_PAGE = 1_000;
+const SCRAPE_PAGES_MAX = 20;
+const SECONDS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25];
+
+export interface ProxyMetrics {
+  readonly registry: Registry;
+  readonly calls: Counter<'vendor' | 'state'>;
+  readonly refusals: Counter<'code'>;
+  readonly unknownKeys: Counter;
+  readonly upstreamSeconds: Histogram<'vendor'>;
+  readonly commitSeconds: Histogram;
+  readonly commitBatchSize: Histogram;
+}
+
+interface Open {
+  readonly count: number;
+  readonly micros: number;
+}
+
+interface OpenGauge {
+  readonly name: string;
+  readonly help: string;
+  readonly state: 'held' | 'unknown';
+  readonly value: (open: Open) => number;
+}
+
+const count = (open: Open) => open.count;
+const usd = (open: Open) => open.micros / MICROS_PER_USD;
+
+// prettier-ignore
+const OPEN_GAUGES: readonly OpenGauge[] = [
+  { name: 'keybrake_held_usd',      state: 'held',    value: usd,   help: 'US dollars held for calls in flight.' },
+  { name: 'keybrake_unknown_usd',   state: 'unknown', value: usd,   help: 'US dollars held for unknown calls.' },
+  { name: 'keybrake_unknown_calls', state: 'unknown', value: count, help: 'Calls whose outcome is unknown.' },
+];
+
+/** Makes the metrics of one proxy, on a registry of its own: several proxies may run in one process. */
+export function createMetrics(store: Pick<Store, 'listCalls'>): ProxyMetrics {
+  const registry = new Registry();
+  const registers = [registry];
+  const refusals = new Counter({
+    name: 'keybrake_refusals_total',
+    help: 'Calls that the proxy refused, by code.',
+    labelNames: ['code'] as const,
+    registers,
+  });
+  // A counter that begins with its first refusal hides that one from rate().
+  for (const code of Object.keys(REFUSALS)) refusals.inc({ code }, 0);
+  for (const gauge of OPEN_GAUGES) openCalls(store, registers, gauge);
+  return {
+    registry,
+    refusals,
+    calls: new Counter({
+      name: 'keybrake_calls_total',
+      help: 'Calls by the state they went to.',
+      labelNames: ['vendor', 'state'] as const,
+      registers,
+    }),
+    unknownKeys: new Counter({
+      name: 'keybrake_unknown_keys_total',
+      help: 'Calls with a vault key that was never issued here.',
+      registers,
+    }),
+    upstreamSeconds: new Histogram({
+      name: 'keybrake_upstream_seconds',
+      help: 'From the first byte sent to the vendor to its whole answer.',
+      labelNames: ['vendor'] as const,
+      buckets: SECONDS,
+      registers,
+    }),
+    commitSeconds: new Histogram({
+      name: 'keybrake_commit_seconds',
+      help: 'One durable commit of the ledger.',
+      buckets: SECONDS,
+      registers,
+    }),
+    commitBatchSize: new Histogram({
+      name: 'keybrake_commit_batch_size',
+      help: 'Operations that shared one commit.',
+      buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
+      registers,
+    }),
+  };
+}
+
+/** A gauge over the calls that are in a state now, read from the ledger at each scrape. */
+function openCalls(store: Pick<Store, 'listCalls'>, registers: Registry[], gauge: OpenGauge): Gauge {
+  return new Gauge({
+    name: gauge.name,
+    help: gauge.help,
+    registers,
+    async collect() {
+      // NaN is "no value" to Prometheus: while the store is down the other metrics are still read.
+      this.set(await readOpen(store, gauge.state).then(gauge.value, () => NaN));
+    },
+  });
+}
+
+async function readOpen(store: Pick<Store, 'listCalls'>, state: 'held' | 'unknown'): Promise<Open> {
+  let calls = 0;
+  let micros = 0;
+  let after: string | undefined;
+  for (let page = 0; page < SCRAPE_PAGES_MAX; page += 1) {
+    const open = await store.listCalls({ state, order: 'oldest', limit: SCRAPE_PAGE, after });
+    calls += open.length;
+    micros += open.reduce((sum, call) => sum + call.quote_micros, 0);
+    after = open.at(-1)?.call_id;
+    if (open.length < SCRAPE_PAGE) break;
+  }
+  return { count: calls, micros };
+}

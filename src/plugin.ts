@@ -1,0 +1,138 @@
+/**
+ * The Temporal plugin: add it to a worker, and to a client, bundler or replay worker where you like.
+ * Temporal does not tell one plugin that is given twice (to a connection and to a worker) from two, so every hook here
+ * looks whether its work is done already.
+ */
+import { SimplePlugin } from '@temporalio/plugin';
+import type {
+  ActivityInterceptorsFactory,
+  BundleOptions,
+  ReplayWorkerOptions,
+  Worker,
+  WorkerOptions,
+} from '@temporalio/worker';
+import { activitiesOf } from '../activities';
+import { activityInterceptor } from '../activities/interceptor';
+import { type KeybrakeActivitiesOptions, Runtime } from '../activities/runtime';
+
+/** Each option falls back to the environment: `KEYBRAKE_URL`, `KEYBRAKE_WORKER_KEY`, `KEYBRAKE_SOURCE_DIR`. */
+export type KeybrakePluginOptions = Partial<KeybrakeActivitiesOptions>;
+
+/** In-flight vendor calls may take a minute and a half; a worker that stops lets them end. Temporal's default is 0. */
+const SHUTDOWN_GRACE_TIME = '90 seconds';
+/** A cancellation reaches an activity with its next heartbeat that is not throttled. Temporal's default is 60 s. */
+const HEARTBEAT_THROTTLE = '1 second';
+
+const ours = new WeakSet<ActivityInterceptorsFactory>();
+
+export class KeybrakePlugin extends SimplePlugin {
+  readonly #options: KeybrakePluginOptions;
+  #runtime: Runtime | undefined;
+
+  /** Never throws: what is missing is told when a worker is made, since clients and bundlers need none of it. */
+  constructor(options: KeybrakePluginOptions = {}) {
+    super({ name: 'keybrake.temporal' });
+    this.#options = options;
+  }
+
+  /**
+   * Adds the pack's activities, interceptors and, where you name no workflows of your own, its workflows. What you have
+   * set stays. Throws an Error that lists everything wrong with the options.
+   */
+  override configureWorker(options: WorkerOptions): WorkerOptions {
+    const { interceptors, workflowBundle } = options;
+    if (interceptors?.activity?.some((factory) => ours.has(factory)) === true) return options;
+    const runtime = (this.#runtime ??= new Runtime(checked(this.#options, process.env)));
+    const interceptor = activityInterceptor(runtime);
+    ours.add(interceptor);
+    const workflowsPath = options.workflowsPath ?? (workflowBundle === undefined ? ownWorkflows() : undefined);
+    return {
+      ...options,
+      ...(workflowsPath !== undefined && { workflowsPath }),
+      activities: withoutReplacing(activitiesOf(runtime), options.activities),
+      interceptors: {
+        ...interceptors,
+        activity: [...(interceptors?.activity ?? []), interceptor],
+        ...(workflowsPath !== undefined && { workflowModules: withModule(interceptors?.workflowModules) }),
+      },
+      shutdownGraceTime: options.shutdownGraceTime ?? SHUTDOWN_GRACE_TIME,
+      maxHeartbeatThrottleInterval: options.maxHeartbeatThrottleInterval ?? HEARTBEAT_THROTTLE,
+    };
+  }
+
+  override configureReplayWorker(options: ReplayWorkerOptions): ReplayWorkerOptions {
+    const { interceptors, workflowBundle } = options;
+    const workflowsPath = options.workflowsPath ?? (workflowBundle === undefined ? ownWorkflows() : undefined);
+    if (workflowsPath === undefined) return options;
+    const workflowModules = withModule(interceptors?.workflowModules);
+    return { ...options, workflowsPath, interceptors: { ...interceptors, workflowModules } };
+  }
+
+  /** For `bundleWorkflowCode({ plugins: [new KeybrakePlugin()] })`. */
+  override configureBundler(options: BundleOptions): BundleOptions {
+    return {
+      ...options,
+      workflowInterceptorModules: withModule(options.workflowInterceptorModules),
+    };
+  }
+
+  /** When the worker has ended, its guards go on elsewhere. */
+  override async runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
+    try {
+      await next(worker);
+    } finally {
+      await this.#runtime?.guards.stop();
+    }
+  }
+}
+
+function ownWorkflows(): string {
+  return require.resolve('../workflows');
+}
+
+/** An activity of the user's stays, even one that has a name of ours. */
+function withoutReplacing(activities: object, own: object | undefined): object {
+  if (own instanceof Map) return new Map<unknown, unknown>([...Object.entries(activities), ...own]);
+  return { ...activities, ...own };
+}
+
+function withModule(modules: readonly string[] = []): string[] {
+  const module = require.resolve('../workflows/interceptors');
+  return modules.includes(module) ? [...modules] : [...modules, module];
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The options, completed from the environment. Throws an Error with the whole list of what is wrong. */
+function checked(options: KeybrakePluginOptions, env: Environment): KeybrakeActivitiesOptions {
+  const { url = env['KEYBRAKE_URL'] ?? '', workerKey = env['KEYBRAKE_WORKER_KEY'] ?? '' } = options;
+  const sourceDir = options.sourceDir ?? env['KEYBRAKE_SOURCE_DIR'];
+  const complaints = [...urlComplaints(url), ...keyComplaints(workerKey), ...dirComplaints(sourceDir)];
+  if (complaints.length > 0) {
+    throw new Error(['KeybrakePlugin cannot work:', ...complaints.map((complaint) => `  ${complaint}`)].join('\n'));
+  }
+  return { ...options, url, workerKey, ...(sourceDir !== undefined && { sourceDir }) };
+}
+
+function urlComplaints(url: string): string[] {
+  const what = 'give url, or set KEYBRAKE_URL, to where the proxy is, e.g. http://127.0.0.1:8787';
+  if (url === '') return [`The proxy is not named: ${what}.`];
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) return [`"${url}" is not an http(s) URL: ${what}.`];
+  if (parsed.username !== '' || parsed.search !== '' || parsed.hash !== '') {
+    return [`The url has more than a host, a port and a path: ${what}.`];
+  }
+  return [];
+}
+
+/** The key itself is never repeated. */
+function keyComplaints(workerKey: string): string[] {
+  if (workerKey.trim() === '')
+    return ['The worker has no key: give workerKey, or set KEYBRAKE_WORKER_KEY as at the proxy.'];
+  return /^[!-~]+$/.test(workerKey) ? [] : ['The workerKey holds characters that an HTTP header cannot.'];
+}
+
+function dirComplaints(sourceDir: string | undefined): string[] {
+  if (sourceDir === undefined || sourceDir.trim() !== '') return [];
+  return ['The sourceDir is empty: leave it out for the working directory, or set KEYBRAKE_SOURCE_DIR.'];
+}

@@ -1,0 +1,266 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import {
+  clientOptionsFromEnv,
+  ConfigError,
+  logLevelFromEnv,
+  proxyOptionsFromEnv,
+  secretsFromEnv,
+  workerOptionsFromEnv,
+} from '../src/config';
+import { createLogger } from '../src/log';
+
+const logger = createLogger({ level: 'silent' });
+const API_KEY = 'kb_admin_0123456789abcdef';
+const WORKER_KEY = 'kb_worker_0123456789abcdef';
+const LIVE = 'sk_live_51ABCDEFGHIJKLMNOP';
+const TEST = 'sk_test_51ABCDEFGHIJKLMNOP';
+const GOOD = { KEYBRAKE_API_KEY: API_KEY, STRIPE_SECRET_KEY: TEST };
+
+const folder = mkdtempSync(join(tmpdir(), 'keybrake-config-'));
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+/** The complaints about an environment; none when it can be used. */
+function complaints(env: Record<string, string>, read: (env: Record<string, string>) => unknown = proxyOptions) {
+  try {
+    read(env);
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const secrets = Object.values(env).filter((value) => /^(sk|rk|kb|pk)_/.test(value));
+    if (secrets.some((secret) => error.message.includes(secret))) throw new Error('a message quotes a secret');
+    return error.complaints.map(({ setting, problem, remedy }) => `${setting} ${problem} ${remedy}`);
+  }
+}
+
+function proxyOptions(env: Record<string, string>) {
+  return proxyOptionsFromEnv(env, logger);
+}
+
+test('the defaults are loopback, port 8787, a SQLite file, and the account stripe', () => {
+  expect(proxyOptions(GOOD)).toEqual({
+    host: '127.0.0.1',
+    port: 8787,
+    store: 'sqlite:./keybrake.db',
+    apiKey: API_KEY,
+    accounts: { stripe: { vendor: 'stripe', secret: TEST } },
+    fxFloor: {},
+    logger,
+  });
+});
+
+test('every variable is read', () => {
+  const cert = file('cert.pem', '-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n');
+  const key = file('key.pem', '-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n');
+  const options = proxyOptions({
+    ...GOOD,
+    KEYBRAKE_HOST: '0.0.0.0',
+    KEYBRAKE_PORT: '0',
+    KEYBRAKE_URL: 'https://keybrake.internal/',
+    KEYBRAKE_STORE: 'sqlite:/tmp/x.db',
+    KEYBRAKE_WORKER_KEY: WORKER_KEY,
+    KEYBRAKE_WORKER_MAX_USD: '99.50',
+    KEYBRAKE_MASTER_KEY: `${'n'.repeat(32)}, ${'o'.repeat(40)}`,
+    KEYBRAKE_STRIPE_UPSTREAM: 'http://127.0.0.1:12111',
+    KEYBRAKE_TLS_CERT: cert,
+    KEYBRAKE_TLS_KEY: key,
+  });
+  expect(options).toMatchObject({
+    host: '0.0.0.0',
+    port: 0,
+    publicUrl: 'https://keybrake.internal',
+    store: 'sqlite:/tmp/x.db',
+    workerKey: WORKER_KEY,
+    workerMaxMicros: 99_500_000,
+    masterKeys: ['n'.repeat(32), 'o'.repeat(40)],
+    accounts: { stripe: { secret: TEST, upstream: 'http://127.0.0.1:12111' } },
+  });
+  expect(options.tls?.cert).toContain('CERTIFICATE');
+});
+
+test('all complaints come at once', () => {
+  const found = complaints({
+    KEYBRAKE_PORT: '99999',
+    KEYBRAKE_STORE: 'postgres://db/keybrake',
+    KEYBRAKE_WORKER_MAX_USD: 'lots',
+    KEYBRAKE_HOTS: '127.0.0.1',
+  });
+  expect(found.map((text) => text.split(' ')[0])).toEqual([
+    'KEYBRAKE_HOTS',
+    'KEYBRAKE_PORT',
+    'KEYBRAKE_STORE',
+    'KEYBRAKE_API_KEY',
+    'KEYBRAKE_WORKER_MAX_USD',
+    'STRIPE_SECRET_KEY',
+  ]);
+});
+
+test.each<[string, Record<string, string>, string | RegExp]>([
+  ['a mistyped variable', { KEYBRAKE_HOTS: '::' }, 'KEYBRAKE_HOTS is not a setting. Did you mean KEYBRAKE_HOST?'],
+  ['a Postgres store', { KEYBRAKE_STORE: 'postgres://u:p@db/k' }, /this release has the SQLite store only/],
+  ['another store', { KEYBRAKE_STORE: 'keybrake.db' }, /sqlite:\.\/keybrake\.db/],
+  ['a short role key', { KEYBRAKE_API_KEY: 'kb_short' }, /KEYBRAKE_API_KEY .* at least 20 /],
+  ['one key for both roles', { KEYBRAKE_WORKER_KEY: API_KEY }, /same as KEYBRAKE_API_KEY/],
+  ['a short master key', { KEYBRAKE_MASTER_KEY: `${'a'.repeat(32)},short` }, /below 32 characters/],
+  ['no dollars', { KEYBRAKE_WORKER_MAX_USD: '0' }, /KEYBRAKE_WORKER_MAX_USD is not an amount/],
+  ['dollars beyond six decimals', { KEYBRAKE_WORKER_MAX_USD: '1.1234567' }, /is not an amount/],
+  ['listening beyond loopback', { KEYBRAKE_HOST: '0.0.0.0' }, /KEYBRAKE_HOST .* KEYBRAKE_ALLOW_PLAINTEXT=1/],
+  ['a URL beyond loopback in plain text', { KEYBRAKE_URL: 'http://proxy:8787' }, /plain text beyond this machine/],
+  ['a URL that is none', { KEYBRAKE_URL: 'proxy:8787' }, /is not an http\(s\) address/],
+  ['half of TLS', { KEYBRAKE_TLS_CERT: '/nowhere' }, /KEYBRAKE_TLS_KEY is not set, but KEYBRAKE_TLS_CERT is/],
+  ['plaintext by another word', { KEYBRAKE_ALLOW_PLAINTEXT: 'yes' }, /is neither 1 nor 0/],
+  ['a publishable key', { STRIPE_SECRET_KEY: 'pk_test_51ABCDEFGH' }, /is a publishable key/],
+  ['a key of something else', { STRIPE_SECRET_KEY: 'SG.abcdef' }, /does not look like a Stripe key/],
+  ['an upstream with a path', { KEYBRAKE_STRIPE_UPSTREAM: 'http://127.0.0.1/v1' }, /is not an http\(s\) address/],
+  ['a missing config file', { KEYBRAKE_CONFIG: '/nowhere.yaml' }, /cannot be read/],
+])('stops the start: %s', (_name, env, expected) => {
+  const found = complaints({ ...GOOD, ...env });
+  expect(found.join('\n')).toMatch(expected instanceof RegExp ? expected : new RegExp(expected.replaceAll('.', '\\.')));
+});
+
+describe('a live secret', () => {
+  test.each([
+    ['Stripe itself', undefined, true],
+    ['Stripe itself, named', 'https://api.stripe.com', true],
+    ['loopback', 'http://127.0.0.1:1', true],
+    ['loopback by name', 'http://localhost:1', true],
+    ['loopback by IPv6', 'http://[::1]:1', true],
+    ['another host', 'https://api.stripe.com.evil.test', false],
+    ['another host in plain text', 'http://api.stripe.com', false],
+    ['a name that begins like loopback', 'http://127.0.0.1.evil.test', false],
+  ])('to %s', (_name, upstream, allowed) => {
+    for (const secret of [LIVE, LIVE.replace('sk_', 'rk_'), LIVE.replace('sk_', 'sk_org_')]) {
+      const env = { ...GOOD, STRIPE_SECRET_KEY: secret, ...(upstream && { KEYBRAKE_STRIPE_UPSTREAM: upstream }) };
+      expect(complaints(env).length === 0).toBe(allowed);
+    }
+  });
+
+  test('a test secret may go to a sandbox elsewhere', () => {
+    expect(complaints({ ...GOOD, KEYBRAKE_STRIPE_UPSTREAM: 'http://sandbox:12111' })).toEqual([]);
+  });
+});
+
+test('beyond loopback, plain text must be asked for', () => {
+  expect(complaints({ ...GOOD, KEYBRAKE_HOST: '0.0.0.0', KEYBRAKE_ALLOW_PLAINTEXT: '1' })).toEqual([]);
+});
+
+test('variables of a later release may stay set, and are not read', () => {
+  const options = proxyOptions({ ...GOOD, RESEND_API_KEY: 're_x', KEYBRAKE_TWILIO_UPSTREAM: 'http://127.0.0.1:1' });
+  expect(Object.keys(options.accounts)).toEqual(['stripe']);
+});
+
+describe('keybrake.yaml', () => {
+  const EU = 'rk_live_51EUEUEUEUEUEUEU';
+
+  test('names accounts, their secrets by variable, and FX floors', () => {
+    const path = file(
+      'good.yaml',
+      'accounts:\n  stripe_eu: { vendor: stripe, secret: env:STRIPE_EU_KEY }\nfx_floors: { eur: 1.2 }\n',
+    );
+    const options = proxyOptions({ KEYBRAKE_API_KEY: API_KEY, KEYBRAKE_CONFIG: path, STRIPE_EU_KEY: EU });
+    expect(options.accounts).toEqual({ stripe_eu: { vendor: 'stripe', secret: EU } });
+    expect(options.fxFloor).toEqual({ eur: 1.2 });
+  });
+
+  test.each([
+    [
+      'a secret in the file',
+      `accounts: { a: { vendor: stripe, secret: ${LIVE} } }`,
+      /accounts\.a\.secret must be env:/,
+    ],
+    ['an unknown field', 'acounts: {}', /acounts is not a setting. Did you mean accounts\?/],
+    ['an unknown vendor', 'accounts: { a: { vendor: paypal, secret: env:X } }', /accounts\.a\.vendor/],
+    ['a floor of nothing', 'fx_floors: { eur: 0 }', /fx_floors\.eur must be above 0/],
+    ['a currency that is none', 'fx_floors: { EURO: 1 }', /must be a lower-case currency code/],
+    [
+      'an unset variable',
+      'accounts: { a: { vendor: stripe, secret: env:STRIPE_A_KEY } }',
+      /STRIPE_A_KEY, which is not set/,
+    ],
+    ['no YAML', 'accounts: [', /is not YAML \(line \d+\)/],
+    ['a list', '- a', /good2|expected/i],
+  ])('stops the start: %s', (_name, text, expected) => {
+    const found = complaints({ ...GOOD, KEYBRAKE_CONFIG: file('good2.yaml', text) });
+    expect(found.join('\n')).toMatch(expected);
+    expect(found.join('\n')).not.toContain(LIVE);
+  });
+
+  test('the account stripe is not defined twice', () => {
+    const path = file('twice.yaml', 'accounts: { stripe: { vendor: stripe, secret: env:STRIPE_EU_KEY } }');
+    expect(complaints({ ...GOOD, KEYBRAKE_CONFIG: path, STRIPE_EU_KEY: EU }).join()).toMatch(/both define the account/);
+  });
+
+  test('a live secret to an upstream named there stops the start', () => {
+    const text = 'accounts: { a: { vendor: stripe, secret: env:STRIPE_EU_KEY, upstream: "https://elsewhere.test" } }';
+    const env = { ...GOOD, KEYBRAKE_CONFIG: file('live.yaml', text), STRIPE_EU_KEY: EU };
+    expect(complaints(env).join()).toMatch(/STRIPE_EU_KEY is a live secret, and would be sent to https:\/\/elsewhere/);
+  });
+});
+
+test('the CLI uses the admin key, and the worker key where that is all there is', () => {
+  expect(clientOptionsFromEnv({ KEYBRAKE_API_KEY: API_KEY, KEYBRAKE_WORKER_KEY: WORKER_KEY })).toEqual({
+    url: 'http://127.0.0.1:8787',
+    apiKey: API_KEY,
+    role: 'admin',
+  });
+  const worker = clientOptionsFromEnv({ KEYBRAKE_WORKER_KEY: WORKER_KEY, KEYBRAKE_URL: 'https://k.test:1/' });
+  expect(worker).toEqual({ url: 'https://k.test:1', apiKey: WORKER_KEY, role: 'worker' });
+  expect(complaints({}, clientOptionsFromEnv).join()).toMatch(/KEYBRAKE_API_KEY is not set/);
+});
+
+test('the worker never takes the admin key, and its folder must be there', () => {
+  expect(workerOptionsFromEnv({ KEYBRAKE_WORKER_KEY: WORKER_KEY })).toMatchObject({ sourceDir: process.cwd() });
+  const found = complaints({ KEYBRAKE_API_KEY: API_KEY, KEYBRAKE_SOURCE_DIR: '/nowhere' }, workerOptionsFromEnv);
+  expect(found.join('\n')).toMatch(/KEYBRAKE_WORKER_KEY is not set/);
+  expect(found.join('\n')).toMatch(/KEYBRAKE_SOURCE_DIR names \/nowhere, which is not a folder/);
+});
+
+function logged(write: (log: ReturnType<typeof createLogger>) => void, secrets: string[] = []): string {
+  let text = '';
+  const stream = new Writable({
+    write(chunk, _encoding, done) {
+      text += String(chunk);
+      done();
+    },
+  });
+  write(createLogger({ level: 'debug', secrets, stream }));
+  return text;
+}
+
+describe('the log', () => {
+  test('hides vault keys, vendor secrets and credentials wherever they stand, and stays JSON', () => {
+    const vaultKey = `vk_${'a1B2'.repeat(8)}`;
+    const text = logged(
+      (log) => {
+        log.child({ key: vaultKey }).info({ headers: { Authorization: `Basic ${btoa('a:b')}` } }, `used ${vaultKey}`);
+        log.error(new Error(`refused ${LIVE} and "quoted"secret"`, { cause: new Error(`Bearer ${API_KEY}`) }));
+        log.info({ cookie: 'session=1' }, 'hello');
+      },
+      ['quoted"secret'],
+    );
+    for (const secret of [vaultKey, LIVE, btoa('a:b'), API_KEY, 'quoted', 'session=1'])
+      expect(text).not.toContain(secret);
+    const lines = text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { msg: string });
+    expect(lines.map(({ msg }) => msg)).toEqual(['used vk_[hidden]', expect.stringContaining('refused'), 'hello']);
+  });
+
+  test('knows every secret of the environment', () => {
+    const env = { ...GOOD, KEYBRAKE_MASTER_KEY: 'first-master-key,second-master-key', PATH: '/bin' };
+    expect(secretsFromEnv(env).toSorted()).toEqual([API_KEY, TEST, 'first-master-key', 'second-master-key'].toSorted());
+  });
+
+  test('a level that is none is refused', () => {
+    expect(logLevelFromEnv({})).toBe('info');
+    expect(() => logLevelFromEnv({ KEYBRAKE_LOG_LEVEL: 'loud' })).toThrow(/KEYBRAKE_LOG_LEVEL: is not a log level/);
+  });
+});

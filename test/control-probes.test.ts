@@ -1,0 +1,95 @@
+import type { Outcome } from '../proxy/ledger/finish';
+import { StoreError } from '../proxy/stores/store';
+import { BODY, type Control, startControl } from './support/control';
+
+const USD = 1_000_000;
+const unknown: Outcome = { state: 'unknown', httpStatus: null, code: 'outcome_unknown' };
+
+let control: Control;
+beforeEach(async () => (control = await startControl()));
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await control.close();
+});
+
+const open = (path: string) => fetch(control.url + path);
+
+describe('probes', () => {
+  it('are answered without a key', async () => {
+    expect(await (await open('/healthz')).json()).toEqual({ status: 'ok' });
+    expect(await control.worker.ready()).toEqual({ status: 'ok' });
+  });
+
+  it('not ready while the store cannot be written, nor while the proxy drains; alive all the same', async () => {
+    jest.spyOn(control.ledger.store, 'ping').mockRejectedValueOnce(new StoreError('disk full at /secret'));
+    const down = await open('/readyz');
+    expect([down.status, await down.text()]).toEqual([503, expect.not.stringContaining('secret')]);
+    expect((await open('/readyz')).status).toBe(200);
+    control.state.draining = true;
+    expect((await open('/readyz')).status).toBe(503);
+    expect((await open('/healthz')).status).toBe(200);
+  });
+
+  it('metrics name no key, label or secret, and count open money', async () => {
+    const key = await control.admin.issueKey(BODY);
+    await control.spend(key.key_id, 3 * USD);
+    await control.spend(key.key_id, 2 * USD, unknown);
+    const text = await (await open('/metrics')).text();
+    expect(text).toMatch(/^keybrake_held_usd 3$/m);
+    expect(text).toMatch(/^keybrake_unknown_usd 2$/m);
+    expect(text).toMatch(/^keybrake_unknown_calls 1$/m);
+    expect(text).toMatch(/^keybrake_refusals_total\{code="cap_exhausted"\} 0$/m);
+    expect(text).not.toMatch(/\bkey_[0-9a-z]{26}|vk_|billing|sk_test/);
+    jest.spyOn(control.ledger.store, 'listCalls').mockRejectedValue(new StoreError('gone'));
+    const blind = await open('/metrics');
+    expect([blind.status, await blind.text()]).toEqual([200, expect.stringMatching(/^keybrake_held_usd nan$/im)]);
+  });
+
+  it('OpenAPI 3.1 has every call of the contract, and every reference in it leads somewhere', async () => {
+    const document = (await (await open('/openapi.json')).json()) as OpenApi;
+    expect(document.openapi).toBe('3.1.0');
+    const calls = Object.entries(document.paths).flatMap(([path, item]) =>
+      Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(calls.toSorted()).toEqual([
+      'DELETE /vault/keys/{key_id}',
+      'GET /healthz',
+      'GET /metrics',
+      'GET /readyz',
+      'GET /vault/calls',
+      'GET /vault/jobs/{job_id}',
+      'GET /vault/keys',
+      'GET /vault/keys/{key_id}',
+      'GET /vault/summary',
+      'PATCH /vault/jobs/{job_id}',
+      'PATCH /vault/keys/{key_id}',
+      'POST /vault/calls/{call_id}/resolve',
+      'POST /vault/keys',
+      'POST /vault/keys/{key_id}/renew',
+      'POST /vault/keys/{key_id}/token',
+    ]);
+    const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/components\/schemas\/(\w+)"/g)];
+    expect(references.length).toBeGreaterThan(20);
+    for (const [, name] of references) expect(document.components.schemas).toHaveProperty(name!);
+    const body = document.components.schemas['IssueKeyBody']!;
+    expect(body.required).toEqual(['vendor', 'allowed_endpoints', 'expires_in', 'agent_run_label']);
+    expect(body.additionalProperties).toBe(false);
+    const patterns = [...JSON.stringify(document).matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g)];
+    expect(patterns.length).toBeGreaterThan(5);
+    for (const [, text] of patterns) {
+      const pattern = JSON.parse(text!) as string;
+      expect(pattern).toMatch(/^\^.*\$$/);
+      expect(() => new RegExp(pattern, 'u')).not.toThrow();
+    }
+    expect(document.info.description).toContain('cap_exhausted');
+  });
+});
+
+interface OpenApi {
+  readonly openapi: string;
+  readonly info: { readonly description: string };
+  readonly paths: Readonly<Record<string, object>>;
+  readonly components: {
+    readonly schemas: Readonly<Record<string, { required: string[]; additionalProperties: boolean }>>;
+  };
+}

@@ -1,0 +1,88 @@
+/** The source directory: nothing outside of it is read or written, and nothing that has changed is read on. */
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { prepare, readChunks, readRecord } from '../activities/sources';
+import {
+  env,
+  FACTS,
+  failureOf,
+  type FileSource,
+  inputFor,
+  INVALID,
+  itemsOf,
+  planOf,
+  refsOf,
+  removeSources,
+  sourceDir,
+  write,
+} from './source-fixture';
+
+afterAll(removeSources);
+
+describe('the source directory', () => {
+  test('a path that leads out by a link is refused, one within is taken', async () => {
+    const outside = mkdtempSync(join(tmpdir(), 'keybrake-outside-'));
+    writeFileSync(join(outside, 'x.jsonl'), '{"id":1}\n');
+    symlinkSync(join(outside, 'x.jsonl'), join(sourceDir, 'out.jsonl'));
+    symlinkSync(outside, join(sourceDir, 'outdir'));
+    mkdirSync(join(sourceDir, 'in'));
+    writeFileSync(join(sourceDir, 'in', 'x.jsonl'), '{"id":1}\n');
+    symlinkSync(join(sourceDir, 'in'), join(sourceDir, 'indir'));
+    for (const path of ['out.jsonl', 'outdir/x.jsonl']) {
+      const failure = await failureOf(prepare(inputFor({ kind: 'jsonl', path }), FACTS, env));
+      expect(failure).toMatchObject(INVALID);
+      expect(failure.message).toContain('source.path: leads out of KEYBRAKE_SOURCE_DIR');
+    }
+    const within = await prepare(inputFor({ kind: 'jsonl', path: './indir/x.jsonl' }), FACTS, env);
+    expect(within.records).toBe(1);
+    const results = { results: { path: 'outdir/r.ndjson' } };
+    const failure = await failureOf(prepare(inputFor({ kind: 'jsonl', path: 'in/x.jsonl' }, results), FACTS, env));
+    expect(failure.message).toContain('results.path: leads out');
+    rmSync(outside, { recursive: true });
+  });
+
+  test('a missing file may be on another worker: retried, naming host and path', async () => {
+    const failure = await failureOf(prepare(inputFor({ kind: 'csv', path: 'none.csv' }), FACTS, env));
+    expect(failure).toMatchObject({ type: 'keybrake.source_missing', nonRetryable: false });
+    expect(failure.message).toContain('worker-3');
+    expect(failure.message).toContain('"none.csv"');
+    expect(failure.message).toContain(sourceDir);
+  });
+
+  test('a directory is refused, and so is a results path that cannot be written', async () => {
+    mkdirSync(join(sourceDir, 'folder'));
+    const folder = await failureOf(prepare(inputFor({ kind: 'csv', path: 'folder' }), FACTS, env));
+    expect(folder).toMatchObject(INVALID);
+    expect(folder.message).toContain('source.path: must name a file');
+    const path = write('{"id":1}', 'jsonl');
+    for (const results of ['folder', 'nowhere/r.ndjson', `./${path}`]) {
+      const failure = await failureOf(
+        prepare(inputFor({ kind: 'jsonl', path }, { results: { path: results } }), FACTS, env),
+      );
+      expect(failure).toMatchObject(INVALID);
+      expect(failure.message).toContain('results.path: ');
+    }
+  });
+
+  test('a file that has changed since the plan is not read, by any reader', async () => {
+    const plan = await planOf('jsonl', '{"id":1}\n{"id":2}\n');
+    const source = plan.source as FileSource;
+    const [ref] = await refsOf(plan, 1);
+    const readers = [
+      () => refsOf(plan, 1),
+      () => itemsOf(plan),
+      () => readRecord(source, ref!, env),
+      () => readChunks(source, { offset: 0, line: 1 }, { limit: 1, end: 9, recordsPerChunk: 1 }, env),
+    ];
+    const path = join(sourceDir, source.path);
+    utimesSync(path, 1, 1);
+    for (const read of readers) {
+      const failure = await failureOf(read());
+      expect(failure).toMatchObject({ type: 'keybrake.source_changed', nonRetryable: true });
+      expect(failure.message).toMatch(new RegExp(`"${source.path}".*modified at 1970-01-01`));
+    }
+    writeFileSync(path, '{"id":1}\n');
+    for (const read of readers) expect((await failureOf(read())).message).toContain('it has 9 bytes, not 18');
+  });
+});

@@ -1,0 +1,111 @@
+/** The end of a run, in the one order that neither loses an outcome nor leaves a key open. */
+import { allHandlersFinished, ApplicationFailure, CancelledFailure, condition, log } from '@temporalio/workflow';
+import type { VaultSpend } from '../activities/types';
+import { callActivity, CONTROL, controlId } from './calls';
+import { lookUpDoubts } from './doubts';
+import { rootFailure } from './failures';
+import type { RunKey } from './key';
+import type { LimitedPlan } from './limits';
+import { ACTIVITIES, type OutcomeCounts, type RunReport, type RunStatus } from './plan';
+import type { Run } from './run';
+import type { Doubt } from './units';
+
+/** How long the report waits for the proxy to tell the spend. */
+const SPEND_TIMEOUT_MS = 60_000;
+
+/** Ends the run. `calls` settles when nothing of it is in flight any more, and never rejects. */
+export async function finish(
+  run: Run,
+  plan: LimitedPlan,
+  key: RunKey,
+  calls: Promise<readonly Doubt[]>,
+): Promise<RunReport> {
+  run.windUp();
+  const unconfirmed = await key.revoke(run.stop?.reason ?? 'The run has completed.');
+  key.unguard();
+  run.work.cancel();
+  await lookUpDoubts(plan, key.id, await calls, run.counts);
+  run.show();
+
+  const notes = unconfirmed === undefined ? [] : [unconfirmed];
+  const results = await writeResults(plan, key).catch((error: unknown) => {
+    notes.push(`The results file was not written: ${rootFailure(error).message}`);
+    return null;
+  });
+  const spend = await key.spend(SPEND_TIMEOUT_MS).catch((error: unknown) => {
+    log.error('The spend of the run is not known', { keyId: key.id, error: String(error) });
+    notes.push(`The spend could not be read: ask for it with the key id ${key.id}.`);
+    return undefined;
+  });
+  if (spend !== undefined) run.spend = spend;
+  await condition(allHandlersFinished);
+  run.finished();
+  return conclude(run, reportOf(run, plan, { spend, results, notes }));
+}
+
+/** The report of a run that was stopped before it had a key. */
+export async function reportWithoutKey(run: Run): Promise<RunReport> {
+  const status: RunStatus = run.stop?.status ?? 'failed';
+  const reason = run.stop?.reason ?? '';
+  const records = { ...run.totals(), total: null };
+  await condition(allHandlersFinished);
+  run.finished();
+  const nothing = { keyId: null, jobId: '', label: '', spend: null, jobSpend: null, results: null };
+  return conclude(run, { status, reason: `${reason} No key was issued.`, records, ...nothing });
+}
+
+function conclude(run: Run, report: RunReport): RunReport {
+  const { status, reason } = report;
+  if (status === 'cancelled') throw new CancelledFailure(reason, [report]);
+  if (status !== 'failed') return report;
+  throw ApplicationFailure.create({
+    type: run.stop?.failure?.type ?? 'keybrake.failed',
+    message: reason,
+    nonRetryable: run.stop?.failure?.nonRetryable ?? true,
+    details: [report],
+  });
+}
+
+interface Ending {
+  readonly spend: VaultSpend | undefined;
+  readonly results: string | null;
+  readonly notes: readonly string[];
+}
+
+function reportOf(run: Run, plan: LimitedPlan, { spend, results, notes }: Ending): RunReport {
+  const { status = 'completed' as RunStatus, reason = 'Every record was tried.' } = run.stop ?? {};
+  return {
+    status,
+    reason: [reason, ...notes].join(' '),
+    keyId: run.key?.id ?? null,
+    jobId: plan.jobId,
+    label: plan.label,
+    records: withRest(run.totals(), plan.records),
+    spend: spend?.spend ?? null,
+    jobSpend: spend?.jobSpend ?? null,
+    results,
+  };
+}
+
+/** Whatever was never scheduled was not started. */
+function withRest(counts: OutcomeCounts, total: number | null): RunReport['records'] {
+  const counted = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const rest = total === null ? 0 : Math.max(0, total - counted);
+  return { ...counts, not_started: counts.not_started + rest, total };
+}
+
+async function writeResults(plan: LimitedPlan, key: RunKey): Promise<string | null> {
+  if (plan.results === null) return null;
+  const { source, shards, recordId, results, call } = plan;
+  const input = { keyId: key.id, jobId: plan.jobId, plan: { source, shards, recordId, results, call } };
+  const { path } = await callActivity(ACTIVITIES.writeResults, input, {
+    ...CONTROL,
+    activityId: controlId('results'),
+    summary: `results into ${results.path}`,
+    startToCloseTimeout: 60 * 60_000,
+    scheduleToCloseTimeout: 2 * 60 * 60_000,
+    heartbeatTimeout: 60_000,
+    retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 10 },
+  });
+  return path;
+}

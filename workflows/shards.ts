@@ -1,0 +1,132 @@
+/** The records of a large source: shard children, so many at a time, each with its part of the concurrency. */
+import {
+  type ChildWorkflowHandle,
+  condition,
+  getExternalWorkflowHandle,
+  isCancellation,
+  sleep,
+  startChild,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { ApplicationFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { controlSignal } from './definitions';
+import type { Gate } from './gate';
+import { limitsOf, type LimitedPlan } from './limits';
+import type { ShardRange } from './plan';
+import type { pipelineShard, ShardInput } from './pipelineShard';
+import type { Run } from './run';
+import type { Doubt } from './units';
+
+type ShardHandle = ChildWorkflowHandle<typeof pipelineShard>;
+
+/** Sleeps between tries to start a shard whose id a child from before a reset still has. */
+const OLD_CHILD_WAIT_MS = 1_000;
+
+/** Runs every shard; resolves when all have ended. Answers what must be looked up. Never rejects for one shard. */
+export async function runShards(run: Run, plan: LimitedPlan, gate: Gate): Promise<readonly Doubt[]> {
+  const running = new Map<number, ShardHandle>();
+  run.broadcast = (control) => {
+    for (const shard of running.values()) {
+      // A shard that has just ended needs no news.
+      shard.signal(controlSignal, control).catch(() => undefined);
+    }
+  };
+  const doubts: Doubt[] = [];
+  const waiting = [...plan.shards];
+  const shares = sharesOf(plan);
+  await Promise.all(
+    shares.map(async (concurrency) => {
+      for (;;) {
+        await condition(() => gate.open || gate.closed);
+        const range = waiting.shift();
+        if (range === undefined || gate.closed) return;
+        doubts.push(...(await runShard(run, plan, gate, { range, concurrency, running })));
+      }
+    }),
+  );
+  return doubts;
+}
+
+interface ShardJob {
+  readonly range: ShardRange;
+  readonly concurrency: number;
+  readonly running: Map<number, ShardHandle>;
+}
+
+async function runShard(run: Run, plan: LimitedPlan, gate: Gate, job: ShardJob): Promise<readonly Doubt[]> {
+  const { range, concurrency, running } = job;
+  const { index, start, firstLine } = range;
+  const input: ShardInput = {
+    plan: partOf(plan, range),
+    range,
+    position: { offset: start, line: firstLine },
+    control: gate.control,
+    concurrency,
+    counts: {},
+  };
+  try {
+    const result = await run.work.run(async () => {
+      const handle = await startShard(input);
+      running.set(index, handle);
+      const { keyId, epoch, paused } = gate.control;
+      const { control } = input;
+      // What changed while the child was being started.
+      if (control.epoch !== epoch || control.paused !== paused)
+        await handle.signal(controlSignal, { keyId, epoch, paused });
+      return handle.result();
+    });
+    run.shardCounts.set(index, result.counts);
+    const { fatal, cancelled } = result;
+    if (fatal !== undefined) run.fail(ApplicationFailure.nonRetryable(fatal.message, fatal.type));
+    else if (cancelled)
+      run.fail(ApplicationFailure.nonRetryable(`Shard ${index} was cancelled: cancel the run instead.`));
+    run.show();
+    return [];
+  } catch (error) {
+    if (isCancellation(error) && !running.has(index)) return [];
+    run.shardCounts.delete(index);
+    if (!isCancellation(error)) run.fail(error);
+    return plan.source.kind === 'activity' ? [] : [{ range, otherwise: 'not_started' }];
+  } finally {
+    running.delete(index);
+  }
+}
+
+/** After a reset, a child of the former run may still have the id: it is cancelled and waited for. */
+async function startShard(input: ShardInput): Promise<ShardHandle> {
+  const { workflowId } = workflowInfo();
+  const { index, records } = input.range;
+  const childId = `${workflowId}/shard-${index}`;
+  for (;;) {
+    try {
+      return await startChild<typeof pipelineShard>('pipelineShard', {
+        workflowId: childId,
+        args: [input],
+        cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+        parentClosePolicy: 'REQUEST_CANCEL',
+        staticSummary: `shard ${index}${records > 0 ? `, ${records} records` : ''}`,
+      });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      await getExternalWorkflowHandle(childId)
+        .cancel()
+        .catch(() => undefined);
+      await sleep(OLD_CHILD_WAIT_MS);
+    }
+  }
+}
+
+/** The concurrency, divided over the shards that run at one time. */
+function sharesOf(plan: LimitedPlan): number[] {
+  const slots = Math.max(1, Math.min(limitsOf(plan).shardsRunning, plan.shards.length, plan.concurrency));
+  return Array.from({ length: slots }, (_, slot) => {
+    return Math.floor(plan.concurrency / slots) + (slot < plan.concurrency % slots ? 1 : 0);
+  });
+}
+
+/** A shard needs neither the other shards nor their records. */
+function partOf(plan: LimitedPlan, { start, end }: ShardRange): LimitedPlan {
+  const { source } = plan;
+  if (source.kind !== 'inline') return { ...plan, shards: [] };
+  return { ...plan, shards: [], source: { kind: 'inline', records: source.records.slice(start, end) } };
+}

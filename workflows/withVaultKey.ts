@@ -1,0 +1,237 @@
+/**
+ * `withVaultKey`: a vault key with a dollar cap around a part of your own workflow. The activities in it call the
+ * vendor through `vault(recordId)`; when it ends, for whatever reason, the key is revoked.
+ */
+import {
+  ApplicationFailure,
+  CancellationScope,
+  CancelledFailure,
+  condition,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { formatUsd, type KeyState, type Spend, usdToMicros } from '../proxy/contract';
+import type { KeyRequest, VaultSpend } from '../activities/types';
+import { runWithVault, type VaultContext } from './context';
+import { reasonOf, vaultRevokeSignal, vaultStatusQuery, type VaultStatusView } from './definitions';
+import { endingInFailure } from './failures';
+import { RunKey } from './key';
+import type { StopCode } from './plan';
+
+/** What the key may do. Durations are `"4h"` or seconds, caps US dollars. */
+export interface VaultKeyOptions extends Omit<KeyRequest, 'jobId'> {
+  /**
+   * What must not be done twice, and whose cap it is. By default the workflow id and its first run id, so that retries,
+   * resets and continue-as-new share one cap; the second key of a workflow run gets `/2` behind it, and so on.
+   */
+  readonly jobId?: string;
+}
+
+export interface VaultKeySettings {
+  /** What a cap, a revocation or an expiry does once the function has settled; `'throw'` by default. */
+  readonly onStop?: 'throw' | 'return';
+}
+
+export interface Vault {
+  readonly keyId: string;
+  readonly jobId: string;
+  /** What the key has spent so far, as the proxy has it. */
+  spend(): Promise<Spend>;
+}
+
+const SPEND_TIMEOUT_MS = 60_000;
+const opened: OpenVault[] = [];
+
+/**
+ * Issues a key, runs `fn` with it and revokes it. The cap, a revocation or the expiry cancels what `fn` has under way;
+ * once `fn` has settled, whatever it swallowed, this throws an ApplicationFailure `keybrake.<code>` whose details hold
+ * the spend. The workflow's own cancellation wins over that. Throws `keybrake.invalid_input` for wrong options.
+ */
+export async function withVaultKey<T>(
+  options: VaultKeyOptions,
+  fn: (vault: Vault) => Promise<T>,
+  { onStop = 'throw' }: VaultKeySettings = {},
+): Promise<T> {
+  setVaultHandlers();
+  const { jobId = defaultJobId(), ...rest } = options;
+  const name = opened.length === 0 ? '' : String(opened.length + 1);
+  const vault = new OpenVault(rest.label, jobId);
+  opened.push(vault);
+  await endingInFailure(() => vault.open({ ...rest, lease: rest.lease ?? '10m', jobId }, name));
+  const outcome = await vault.run(fn);
+  const last = await vault.close();
+  return conclude(vault, outcome, last, onStop);
+}
+
+type Settled<T> = { readonly value: T } | { readonly error: unknown };
+
+class OpenVault {
+  readonly #label: string;
+  readonly #jobId: string;
+  /** What `fn` schedules. Made in the caller's scope, so that the workflow's cancellation reaches it. */
+  readonly #scope = new CancellationScope();
+  #key: RunKey | undefined;
+  #stop: { readonly code: StopCode; readonly reason?: string } | undefined;
+  #revokeAsked: { readonly reason: string } | undefined;
+  #ended = false;
+  readonly #context: VaultContext;
+
+  constructor(label: string, jobId: string) {
+    this.#label = label;
+    this.#jobId = jobId;
+    this.#context = {
+      inFlight: 0,
+      header: () => ({ keyId: this.#openKey().id, jobId }),
+      refused: (code, keyId) => this.#refused(code, keyId),
+    };
+  }
+
+  get stop(): { readonly code: StopCode; readonly reason?: string } | undefined {
+    return this.#stop;
+  }
+
+  get cancelledByWorkflow(): boolean {
+    return this.#scope.parent?.consideredCancelled ?? false;
+  }
+
+  get view(): VaultStatusView {
+    const keyId = this.#key?.id ?? '';
+    return { label: this.#label, jobId: this.#jobId, keyId, stop: this.#stop?.code ?? null, ended: this.#ended };
+  }
+
+  async open(request: KeyRequest, name: string): Promise<void> {
+    const key = await RunKey.issue(request, name);
+    this.#key = key;
+    key.guard((code, keyId) => void this.#refused(code, keyId));
+    if (this.#revokeAsked !== undefined) await this.revoke(this.#revokeAsked.reason);
+  }
+
+  async run<T>(fn: (vault: Vault) => Promise<T>): Promise<Settled<T>> {
+    const key = this.#openKey();
+    const vault: Vault = {
+      get keyId() {
+        return key.id;
+      },
+      jobId: key.jobId,
+      spend: async () => (await key.spend(SPEND_TIMEOUT_MS)).spend,
+    };
+    try {
+      return { value: await this.#scope.run(() => runWithVault(this.#context, () => fn(vault))) };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  /** An operator's word: the key dies first, then what is under way is cancelled. */
+  async revoke(reason: string): Promise<void> {
+    this.#revokeAsked = { reason };
+    const key = this.#key;
+    if (key === undefined || this.#ended || this.#stop !== undefined) return;
+    this.#stop = { code: 'key_revoked', reason };
+    await key.revoke(reason);
+    this.#scope.cancel();
+  }
+
+  /** Revokes, drops what `fn` left behind and waits for what is in flight. Answers the last state before that. */
+  close(): Promise<VaultSpend | undefined> {
+    return CancellationScope.nonCancellable(async () => {
+      const key = this.#openKey();
+      // Read first: afterwards every key is revoked. A call may have met the cap without telling anyone.
+      const before = await key.spend(SPEND_TIMEOUT_MS).catch(() => undefined);
+      this.#stop ??= stopIn(before);
+      await key.revoke(this.#stop?.reason ?? this.#stop?.code ?? 'The function has ended.');
+      this.#ended = true;
+      key.unguard();
+      this.#scope.cancel();
+      await condition(() => this.#context.inFlight === 0);
+      return this.#stop === undefined ? before : ((await key.spend(SPEND_TIMEOUT_MS).catch(() => undefined)) ?? before);
+    });
+  }
+
+  /** True: after a reset, another key of the job took the dead one's place. */
+  async #refused(code: StopCode, keyId: string): Promise<boolean> {
+    const key = this.#openKey();
+    if (this.#stop !== undefined || this.#ended) return false;
+    if (code !== 'cap_exhausted' && (await CancellationScope.nonCancellable(() => key.replace(keyId)))) {
+      key.guard((again, id) => void this.#refused(again, id));
+      return true;
+    }
+    this.#stop ??= { code };
+    this.#scope.cancel();
+    return false;
+  }
+
+  #openKey(): RunKey {
+    if (this.#key !== undefined) return this.#key;
+    throw ApplicationFailure.nonRetryable('The vault key has not been issued.', 'keybrake.internal');
+  }
+}
+
+function conclude<T>(
+  vault: OpenVault,
+  outcome: Settled<T>,
+  last: VaultSpend | undefined,
+  onStop: VaultKeySettings['onStop'],
+): T {
+  const { stop } = vault;
+  if (stop !== undefined && vault.cancelledByWorkflow) {
+    throw 'error' in outcome ? outcome.error : new CancelledFailure('Workflow cancelled');
+  }
+  if (stop !== undefined && (onStop === 'throw' || 'error' in outcome)) throw stopFailure(stop, last);
+  if ('error' in outcome) throw outcome.error;
+  return outcome.value;
+}
+
+function stopIn(spend: VaultSpend | undefined): { code: StopCode; reason?: string } | undefined {
+  const code = spend === undefined ? null : STOP_OF[spend.state];
+  if (code === null || spend === undefined) return undefined;
+  return { code, ...(code === 'key_revoked' && spend.revokeReason !== null && { reason: spend.revokeReason }) };
+}
+
+const STOP_OF = {
+  active: null,
+  exhausted: 'cap_exhausted',
+  expired: 'key_expired',
+  revoked: 'key_revoked',
+} as const satisfies Record<KeyState, StopCode | null>;
+
+const WORDS = {
+  cap_exhausted: 'the cap is spent',
+  key_revoked: 'the key was revoked',
+  key_expired: 'the time to live or the lease of the key has ended',
+  key_invalid: 'the proxy does not know the key',
+} as const satisfies Record<StopCode, string>;
+
+function stopFailure({ code, reason }: { code: StopCode; reason?: string }, last: VaultSpend | undefined) {
+  const spent = last === undefined ? '' : `; ${formatUsd(usdToMicros(last.spend.settled_usd) ?? 0)} spent`;
+  const cap = last?.capUsd == null ? '' : ` of ${formatUsd(usdToMicros(last.capUsd) ?? 0)}`;
+  return ApplicationFailure.create({
+    type: `keybrake.${code}`,
+    message: `${code}: ${WORDS[code]}${reason === undefined ? '' : ` (${reason})`}${spent}${cap}.`,
+    nonRetryable: true,
+    details: [{ spend: last?.spend ?? null, jobSpend: last?.jobSpend ?? null }],
+  });
+}
+
+/** Set once; both concern every key of the workflow. */
+function setVaultHandlers(): void {
+  if (opened.length > 0) return;
+  setHandler(
+    vaultRevokeSignal,
+    async (argument) => {
+      const reason = reasonOf(argument);
+      const words = `Revoked by signal${reason === undefined ? '.' : `: ${reason}`}`;
+      await Promise.all(opened.map((vault) => vault.revoke(words)));
+    },
+    { description: 'Revokes the vault keys of this workflow. Nothing, a text, or {"reason": "…"}.' },
+  );
+  setHandler(vaultStatusQuery, () => opened.map((vault) => vault.view), {
+    description: 'The vault keys of this workflow.',
+  });
+}
+
+function defaultJobId(): string {
+  const { workflowId, firstExecutionRunId } = workflowInfo();
+  const nth = opened.length === 0 ? '' : `/${opened.length + 1}`;
+  return `${workflowId}/${firstExecutionRunId}${nth}`;
+}
