@@ -1,5 +1,6 @@
 /** Wrong fields of the input, put into words: what is wrong, what would be right, and never the value itself. */
 import { ApplicationFailure } from '@temporalio/common';
+import { distance } from 'fastest-levenshtein';
 import type { Issue } from '../proxy/contract';
 import { FAILURES } from './codes';
 
@@ -34,10 +35,10 @@ export function unknownField(path: string, name: string, known: KnownFields): Is
 export function nearest(name: string, names: readonly string[]): string | undefined {
   const wanted = plain(name);
   const ranked = names
-    .map((candidate) => ({ candidate, distance: editDistance(wanted, plain(candidate)) }))
-    .toSorted((a, b) => a.distance - b.distance);
+    .map((candidate) => ({ candidate, edits: distance(wanted, plain(candidate)) }))
+    .toSorted((a, b) => a.edits - b.edits);
   const [best] = ranked;
-  return best !== undefined && best.distance <= Math.min(3, Math.ceil(wanted.length / 3)) ? best.candidate : undefined;
+  return best !== undefined && best.edits <= Math.min(3, Math.ceil(wanted.length / 3)) ? best.candidate : undefined;
 }
 
 /** `['key', 'fx', 0]` as `key.fx[0]`. */
@@ -67,17 +68,4 @@ function plain(name: string): string {
     .slice(0, NAME_CHARS_MAX)
     .toLowerCase()
     .replaceAll(/[^a-z0-9]/g, '');
-}
-
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [row, left] of a.split('').entries()) {
-    const current = [row + 1];
-    for (const [column, right] of b.split('').entries()) {
-      const swap = (previous[column] ?? 0) + (left === right ? 0 : 1);
-      current.push(Math.min((previous[column + 1] ?? 0) + 1, (current[column] ?? 0) + 1, swap));
-    }
-    previous = current;
-  }
-  return previous[b.length] ?? 0;
 }

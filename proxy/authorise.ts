@@ -1,7 +1,7 @@
 /** Decides whether a call may be made and what it may cost at most. Pure: no clock, no store, no network. */
 import { Refusal } from './contract';
 import type { KeyFacts } from './ledger/facts';
-import { matchRoute, nearestRoute } from './reading';
+import { matchRoute, nearestRoute, type RouteMatch } from './reading';
 import type { Price, Route, Vendor, VendorRequest } from './vendors/vendor';
 
 export interface Authorised {
@@ -10,25 +10,37 @@ export interface Authorised {
 }
 
 /**
- * `keyed`: the client gave an Idempotency-Key.
- * Throws {@link Refusal} `endpoint_forbidden`, `endpoint_unpriced`, `endpoint_not_allowed`, `account_not_allowed`,
- * `parameter_not_allowed`, `currency_not_allowed`, `request_unpriceable` or `idempotency_key_required`.
+ * Is the route known, and on the key's allowlist? Needs only the method and path, so it comes before the body is read.
+ * Throws {@link Refusal} `endpoint_forbidden`, `endpoint_unpriced` or `endpoint_not_allowed`.
  */
-export function authorise(facts: KeyFacts, vendor: Vendor, request: VendorRequest, keyed: boolean): Authorised {
-  const attempted = `${request.method} ${request.path}`;
+export function allowedRoute(facts: KeyFacts, vendor: Vendor, method: string, path: string): RouteMatch {
+  const attempted = `${method} ${path}`;
   const allowed = { attempted, allowed_endpoints: [...facts.allowed] };
-  if (isForbidden(vendor, request)) {
+  if (isForbidden(vendor, method, path)) {
     const text = `endpoint_forbidden: ${attempted} hands out secrets or controls the account; no vault key may call it.`;
     throw new Refusal('endpoint_forbidden', text, allowed);
   }
-  const match = matchRoute(vendor, request.method, request.path);
-  if (match === undefined) throw unknownRoute(vendor, request, allowed);
-  const { route, ids } = match;
-  if (!facts.allowed.has(route.name)) {
-    const list = [...facts.allowed].join(', ');
-    const text = `endpoint_not_allowed: ${attempted} is not on this key's allowlist; "${route.name}" would allow it (now: ${list}).`;
-    throw new Refusal('endpoint_not_allowed', text, allowed);
-  }
+  const match = matchRoute(vendor, method, path);
+  if (match === undefined) throw unknownRoute(vendor, attempted, allowed);
+  const { name } = match.route;
+  if (facts.allowed.has(name)) return match;
+  const list = [...facts.allowed].join(', ');
+  const text = `endpoint_not_allowed: ${attempted} is not on this key's allowlist; "${name}" would allow it (now: ${list}).`;
+  throw new Refusal('endpoint_not_allowed', text, allowed);
+}
+
+/**
+ * What an allowed call costs at most. `keyed`: the client gave an Idempotency-Key.
+ * Throws {@link Refusal} `account_not_allowed`, `parameter_not_allowed`, `currency_not_allowed`,
+ * `request_unpriceable` or `idempotency_key_required`.
+ */
+export function authorise(
+  facts: KeyFacts,
+  vendor: Vendor,
+  { route, ids }: RouteMatch,
+  request: VendorRequest,
+  keyed: boolean,
+): Authorised {
   const redirected = vendor.redirection(request);
   if (redirected !== undefined) throw new Refusal(redirected.code, redirected.reason, { field: redirected.field });
   const pricing = route.price(request, ids, { fx: facts.fx });
@@ -40,13 +52,13 @@ export function authorise(facts: KeyFacts, vendor: Vendor, request: VendorReques
   return { route, price: pricing.price };
 }
 
-function isForbidden(vendor: Vendor, { method, path }: VendorRequest): boolean {
+function isForbidden(vendor: Vendor, method: string, path: string): boolean {
   return vendor.forbidden.some((rule) => (rule.method === '*' || rule.method === method) && rule.pattern.test(path));
 }
 
-function unknownRoute(vendor: Vendor, { method, path }: VendorRequest, allowed: object): Refusal {
-  const nearest = nearestRoute(vendor, `${method} ${path}`);
+function unknownRoute(vendor: Vendor, attempted: string, allowed: object): Refusal {
+  const nearest = nearestRoute(vendor, attempted);
   const hint = nearest === undefined ? '' : ` The nearest known route is "${nearest}".`;
-  const text = `endpoint_unpriced: the most that ${method} ${path} can cost is not known, so it cannot be held.${hint}`;
+  const text = `endpoint_unpriced: the most that ${attempted} can cost is not known, so it cannot be held.${hint}`;
   return new Refusal('endpoint_unpriced', text, { ...allowed, ...(nearest !== undefined && { nearest }) });
 }

@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import { pack, refusalReply, type Reply, unpack, vendorReply, withCall } from './answers';
 import type { Authenticator } from './authenticate';
-import { type Authorised, authorise } from './authorise';
+import { allowedRoute, type Authorised, authorise } from './authorise';
 import { callFacts, claimKey, type DataRequest, destination, upstreamHeaders } from './call';
 import { type Micros, Refusal } from './contract';
 import type { Forwarder, Sent } from './forward';
@@ -89,9 +89,10 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   /** Reads and authorises, without the store. */
   function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, call: CallFacts, requestId: string): Passage {
     const target = destination(readPath(incoming.url), vendor);
+    const match = allowedRoute(facts, vendor, incoming.method, target.path);
     const bodyText = decodeBody(incoming.body);
     const request = readRequest({ method: incoming.method, target, headers: incoming.headers, bodyText });
-    const authorised = authorise(facts, vendor, request, call.idempotencyKey !== null);
+    const authorised = authorise(facts, vendor, match, request, call.idempotencyKey !== null);
     const account = steps.accounts.get(facts.account);
     if (account === undefined) {
       const text = `account_not_allowed: the proxy has no credential for account ${facts.account} any more.`;
@@ -200,8 +201,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
         {
           method: request.method,
           path: request.query.length > 0 ? `${request.path}?${encodeForm(request.query)}` : request.path,
-          headers:
-            idempotencyKey === undefined ? headers : { ...headers, ...FORM, 'idempotency-key': idempotencyKey },
+          headers: idempotencyKey === undefined ? headers : { ...headers, ...FORM, 'idempotency-key': idempotencyKey },
           body: request.method === 'GET' ? null : encodeForm(request.body),
         },
         () => {

@@ -1,6 +1,7 @@
 /** What is wrong with a request, field by field. Values, which may be secret, are not repeated. */
 import type { z } from '@hono/zod-openapi';
 import { ControlError, type Issue } from '../contract';
+import { nearestName } from '../nearest';
 
 const ISSUES_MAX = 100;
 const NAME_CHARS_MAX = 100;
@@ -56,31 +57,4 @@ export function unknownFields(unknown: readonly string[], known: readonly string
         : `unknown field; did you mean ${nearest}?`;
     })
     .join('\n');
-}
-
-/** The known name that is the fewest edits away, if those are no more than half of the name. */
-export function nearestName(name: string, known: readonly string[]): string | undefined {
-  const asked = plain(name.slice(0, NAME_CHARS_MAX));
-  const byEdits = known.map((candidate) => [editsBetween(asked, plain(candidate)), candidate] as const);
-  const [edits, nearest] = byEdits.toSorted(([a], [b]) => a - b)[0] ?? [Infinity, undefined];
-  return edits <= asked.length / 2 ? nearest : undefined;
-}
-
-/** `usdCap`, `usd-cap` and `USD_CAP` are one name to people. */
-function plain(name: string): string {
-  return name.toLowerCase().replaceAll(/[_\- ]/g, '');
-}
-
-/** Levenshtein distance, one row at a time. */
-function editsBetween(a: string, b: string): number {
-  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i += 1) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const swap = (above[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min(swap, (above[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
-    }
-    above = row;
-  }
-  return above[b.length] ?? 0;
 }

@@ -1,4 +1,5 @@
 /** Finds the row of a vendor's table that a request, or an entry of an allowlist, means. */
+import { distance } from 'fastest-levenshtein';
 import type { Route, Vendor } from './vendor';
 
 /** A route and what its `:name` segments matched. */
@@ -113,22 +114,8 @@ export function nearestRoute(vendor: Vendor, name: string): string | undefined {
   let best: string | undefined;
   let bestEdits = Infinity;
   for (const [plain, route] of indexOf(vendor).names) {
-    const edits = editsBetween(asked, plain);
+    const edits = distance(asked, plain);
     if (edits < bestEdits) [best, bestEdits] = [route, edits];
   }
   return best;
-}
-
-/** Levenshtein distance, one row at a time. */
-function editsBetween(a: string, b: string): number {
-  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swap = (above[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min(swap, (above[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
-    }
-    above = row;
-  }
-  return above[b.length] ?? 0;
 }

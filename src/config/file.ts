@@ -3,7 +3,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { VENDOR_IDS } from '../../proxy/contract';
 import type { Complaints } from './complaints';
-import { nearest } from './nearest';
+import { nearestName } from '../../proxy/nearest';
 import { readText } from './network';
 import { type Environment, read } from './variables';
 
@@ -70,7 +70,7 @@ function complainOf(path: string, issue: z.core.$ZodIssue, complaints: Complaint
     return;
   }
   for (const key of issue.keys) {
-    const near = nearest(key, KEYS);
+    const near = nearestName(key, KEYS);
     complaints.add(place, `${key} is not a setting.`, near === undefined ? 'Remove it.' : `Did you mean ${near}?`);
   }
 }

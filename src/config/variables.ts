@@ -1,6 +1,6 @@
 /** Every environment variable that Keybrake reads. The README's table is printed from these rows. */
 import type { Complaints } from './complaints';
-import { nearest } from './nearest';
+import { nearestName } from '../../proxy/nearest';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -44,7 +44,7 @@ export function checkNames(env: Environment, complaints: Complaints): void {
   const known = Object.keys(VARIABLES);
   for (const name of Object.keys(env)) {
     if (!name.startsWith('KEYBRAKE_') || known.includes(name) || LATER.includes(name)) continue;
-    const near = nearest(name, known);
+    const near = nearestName(name, known);
     complaints.add(name, 'is not a setting.', near === undefined ? 'Unset it.' : `Did you mean ${near}?`);
   }
   for (const name of SWITCHES) {
