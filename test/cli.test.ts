@@ -2,6 +2,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { CallView, IssuedKey, KeyView } from '../proxy/contract';
 import { type DevStack, startDevStack } from '../src/devStack';
 import { createLogger } from '../src/log';
@@ -229,5 +230,8 @@ test('doctor: all is well here; elsewhere each failure names its way out', async
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
   const deadline = Date.now() + 40_000;
-  while (!(await holds())) if (Date.now() > deadline) throw new Error('it did not come to hold');
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error('it did not come to hold');
+    await sleep(50);
+  }
 }

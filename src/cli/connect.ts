@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { KeybrakeClient } from '../../proxy/client';
 import { DEFAULT_TASK_QUEUE } from '../../workflows/plan';
 import { clientOptionsFromEnv } from '../config';
-import { CliError } from './errors';
+import { CliError, explain } from './errors';
 
 export interface TemporalFlags {
   readonly temporalAddress?: string;
@@ -33,7 +33,7 @@ export function temporalFlags(command: Command, { taskQueue = false } = {}): Com
 }
 
 export function temporalPlace(flags: TemporalFlags): TemporalPlace {
-  const { connectionOptions, namespace = 'default' } = loadClientConnectConfig();
+  const { connectionOptions, namespace = 'default' } = loadProfile();
   const address = flags.temporalAddress ?? connectionOptions.address ?? DEFAULT_ADDRESS;
   return {
     connectionOptions: { ...connectionOptions, address },
@@ -41,6 +41,17 @@ export function temporalPlace(flags: TemporalFlags): TemporalPlace {
     namespace: flags.namespace ?? namespace,
     taskQueue: flags.taskQueue ?? DEFAULT_TASK_QUEUE,
   };
+}
+
+function loadProfile(): ReturnType<typeof loadClientConnectConfig> {
+  try {
+    return loadClientConnectConfig();
+  } catch (error) {
+    const where = process.env['TEMPORAL_CONFIG_FILE'] ?? 'the Temporal profile (temporal.toml)';
+    throw new CliError(`${where} cannot be used: ${explain(error)}. Correct it, or see TEMPORAL_CONFIG_FILE.`, {
+      cause: error,
+    });
+  }
 }
 
 /** Runs `work` with a Temporal client and closes its connection. */

@@ -27,7 +27,7 @@ interface Options {
 /** No setting of the machine that the tests run on reaches the command. */
 function cleanEnv(): Record<string, string | undefined> {
   const kept = Object.entries(process.env).filter(([name]) => !/^(KEYBRAKE|STRIPE|TEMPORAL_(?!CLI))/.test(name));
-  return { ...Object.fromEntries(kept), TEMPORAL_CONFIG_FILE: '/dev/null' };
+  return { ...Object.fromEntries(kept), TEMPORAL_CONFIG_FILE: '/nowhere/temporal.toml' };
 }
 
 export function start(args: readonly string[], { env = {}, cwd }: Options = {}): Running {
