@@ -21,12 +21,14 @@ export async function callChunk(runtime: Runtime, input: CallChunkInput): Promis
   const chunk = new Chunk(input, heartbeatDetails as ChunkProgress | undefined);
   const { cancellationSignal } = Context.current();
   const beat = setInterval(() => heartbeat(chunk.progress), BEAT_MS);
+  const items = chunk.items(runtime);
   try {
-    const items = chunk.items(runtime);
     const workers = Array.from({ length: input.concurrency }, () => work(runtime, input, chunk, items));
     await Promise.all(workers);
   } finally {
     clearInterval(beat);
+    // Closes the source where the chunk ends early.
+    await items.return(undefined);
   }
   heartbeat(chunk.progress);
   const interrupted = cancellationSignal.aborted && chunk.stop === undefined && !chunk.whole;

@@ -1,8 +1,9 @@
 /** `keybrake.prepare`: the raw input becomes a plan, or a failure that names every wrong field. */
 import { heartbeat } from '@temporalio/activity';
-import type { LimitedPlan } from '../workflows/limits';
+import type { Limits, LimitedPlan } from '../workflows/limits';
+import type { Plan } from '../workflows/plan';
 import type { Runtime } from './runtime';
-import { prepare } from './sources';
+import { prepare, readChunks, type SourceEnv } from './sources';
 import type { PrepareInput } from './types';
 
 const BEAT_MS = 5_000;
@@ -11,8 +12,19 @@ export async function prepareRun({ env, limits }: Runtime, { input, facts }: Pre
   const beat = setInterval(() => heartbeat(), BEAT_MS);
   try {
     const plan = await prepare(input, facts, env);
-    return limits === undefined ? plan : { ...plan, limits };
+    return limits === undefined ? plan : { ...(await recut(plan, limits, env)), limits };
   } finally {
     clearInterval(beat);
   }
+}
+
+/** The plan in shards of another size. */
+async function recut(plan: Plan, { recordsPerShard }: Partial<Limits>, env: SourceEnv): Promise<Plan> {
+  const { source } = plan;
+  const [first] = plan.shards;
+  if (recordsPerShard == null || first === undefined || source.kind === 'activity') return plan;
+  const end = plan.shards.at(-1)?.end ?? first.end;
+  const range = { limit: Number.MAX_SAFE_INTEGER, end, recordsPerChunk: recordsPerShard };
+  const { chunks } = await readChunks(source, { offset: first.start, line: first.firstLine }, range, env);
+  return { ...plan, shards: chunks };
 }

@@ -174,8 +174,8 @@ export class KeybrakeClient {
     for (const [name, value] of Object.entries(query ?? {})) if (value !== undefined) search.set(name, String(value));
     const reply = await this.#pool
       .request({
-        method: method as 'GET',
-        path: `${this.#prefix}${path}${search.size > 0 ? `?${search}` : ''}`,
+        method: method,
+        path: `${this.#prefix}${path}${search.size > 0 ? `?${search.toString()}` : ''}`,
         headers: {
           authorization: this.#authorization,
           accept: accept ?? 'application/json',

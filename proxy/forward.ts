@@ -56,7 +56,7 @@ export class Forwarder {
       const exchange = new Exchange(mayLeave, this.#timeoutMs, resolve);
       try {
         this.#pool.dispatch(
-          { method: call.method as 'GET', path: call.path, headers: call.headers, body: call.body, idempotent: false },
+          { method: call.method, path: call.path, headers: call.headers, body: call.body, idempotent: false },
           exchange,
         );
       } catch (error) {

@@ -7,7 +7,7 @@ import { callFacts, claimKey, type DataRequest, destination, upstreamHeaders } f
 import { type Micros, Refusal } from './contract';
 import type { Forwarder, Sent } from './forward';
 import { newId } from './ids';
-import { Departures, Flights } from './inFlight';
+import { type Departures, Flights } from './inFlight';
 import { judge, type Verdict } from './judge';
 import type { KeyFacts } from './ledger/facts';
 import { finish, type Outcome } from './ledger/finish';
@@ -73,6 +73,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       if (error === CLIENT_GONE) return undefined;
       const refusal = asRefusal(error, steps.logger);
       metrics.refusals.inc({ code: refusal.code });
+      if (refusal.code === 'key_invalid') metrics.unknownKeys.inc();
       return refusalReply(vendor, refusal, requestId);
     }
   };

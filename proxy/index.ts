@@ -11,6 +11,7 @@ import { Departures } from './inFlight';
 import { Ledger } from './ledger/ledger';
 import { createMetrics } from './metrics';
 import type { ProxyOptions, RunningProxy } from './options';
+import { startPruning } from './prune';
 import { recover } from './recover';
 import { masterKeyFile, Seal } from './seal';
 import { BODY_BYTES_MAX, listen, type Listening } from './server';
@@ -86,11 +87,12 @@ async function serve(
       ledger.wake();
       return inFlight;
     },
-    baseUrl: () => options.publicUrl ?? (listening as Listening | undefined)?.url ?? '',
+    baseUrl: () => options.publicUrl ?? listening?.url ?? '',
     vaultKeyFor: (keyId) => seal.vaultKeyFor(keyId),
     draining: () => draining,
     metrics,
   });
+  const answerControl = getRequestListener(control.fetch);
   const running: Listening = await listen(
     {
       handle,
@@ -98,13 +100,14 @@ async function serve(
         const text = `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`;
         return refusalReply(VENDORS.stripe, new Refusal('payload_too_large', text), newId('req'));
       },
-      control: getRequestListener(control.fetch),
+      control: (request, response) => void answerControl(request, response),
       tls: options.tls,
     },
     options.host ?? '127.0.0.1',
     options.port ?? 0,
   );
   listening = running;
+  const stopPruning = startPruning(ledger, logger);
   logger.info({ url: running.url, accounts: [...accounts.keys()] }, 'the proxy is listening');
 
   return {
@@ -113,6 +116,7 @@ async function serve(
     async close() {
       if (draining) return;
       draining = true;
+      stopPruning();
       ledger.wake();
       await running.drain(upstreamTimeoutMs + 10_000);
       await ledger.idle();

@@ -28,8 +28,11 @@ export interface Listening {
 
 export async function listen(parts: ServerParts, host: string, port: number): Promise<Listening> {
   let draining = false;
+  const open = new Set<ServerResponse>();
   const listener: RequestListener = (request, response) => {
     if (draining) response.setHeader('connection', 'close');
+    open.add(response);
+    response.once('close', () => open.delete(response));
     if (CONTROL_PATH.test(request.url ?? '')) parts.control(request, response);
     else void dataPlane(parts, request, response);
   };
@@ -49,6 +52,8 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
     url: `${parts.tls === undefined ? 'http' : 'https'}://${shown}:${address.port}`,
     async drain(timeoutMs) {
       draining = true;
+      // Else the connections of calls in flight stay open after their answers, and the drain waits for the time-out.
+      for (const response of open) if (!response.headersSent) response.setHeader('connection', 'close');
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), timeoutMs);

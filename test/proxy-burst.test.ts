@@ -31,19 +31,22 @@ test.each<[string, Partial<IssueKeyBody>]>([
   ['a cap per day', { daily_usd_cap: CAP_USD }],
   ['a cap per day and a greater one for life', { daily_usd_cap: CAP_USD, usd_cap: 1_000 }],
   ['a job', { usd_cap: CAP_USD, job_id: 'burst' }],
-])('%s: of 400 calls at once exactly the 50 that fit the cap are executed, the rest hear cap_exhausted', async (...row) => {
-  const [name, body] = row;
-  const key = await rig.issue(body);
-  expect(tally(await burst([key], name))).toEqual(EXACTLY_THE_CAP);
-  expect(await books(rig, key.key_id)).toEqual(balanced(FITS, FITS * 5));
-  const { spend, state, exhausted_by: by } = await rig.client.getKey(key.key_id);
-  expect(spend.calls).toMatchObject({ settled: FITS, refused: CALLS - FITS, held: 0, unknown: 0, released: 0 });
-  expect([state, by === null]).toEqual(body.on_cap === 'refuse' ? ['active', true] : ['exhausted', false]);
+])(
+  '%s: of 400 calls at once exactly the 50 that fit the cap are executed, the rest hear cap_exhausted',
+  async (...row) => {
+    const [name, body] = row;
+    const key = await rig.issue(body);
+    expect(tally(await burst([key], name))).toEqual(EXACTLY_THE_CAP);
+    expect(await books(rig, key.key_id)).toEqual(balanced(FITS, FITS * 5));
+    const { spend, state, exhausted_by: by } = await rig.client.getKey(key.key_id);
+    expect(spend.calls).toMatchObject({ settled: FITS, refused: CALLS - FITS, held: 0, unknown: 0, released: 0 });
+    expect([state, by === null]).toEqual(body.on_cap === 'refuse' ? ['active', true] : ['exhausted', false]);
 
-  // The last two dollars: a latched budget takes nothing new, the other one does.
-  const small = await rig.call(key.vault_key, { body: 'amount=200&currency=usd&confirm=true' });
-  expect(tally([small])).toEqual(body.on_cap === 'refuse' ? { '200': 1 } : { '429 cap_exhausted': 1 });
-});
+    // The last two dollars: a latched budget takes nothing new, the other one does.
+    const small = await rig.call(key.vault_key, { body: 'amount=200&currency=usd&confirm=true' });
+    expect(tally([small])).toEqual(body.on_cap === 'refuse' ? { '200': 1 } : { '429 cap_exhausted': 1 });
+  },
+);
 
 test('a refusal at the cap says in numbers what would have allowed the call', async () => {
   const key = await rig.issue({ usd_cap: 7 });

@@ -25,7 +25,13 @@ beforeAll(async () => {
 afterAll(() => stack.stop());
 
 /** So small that a few records make shards, and each shard several runs. */
-const SMALL: Partial<Limits> = { unitsPerPage: 10, activitiesInRoot: 20, unitsPerShardRun: 30, shardsRunning: 2 };
+const SMALL: Partial<Limits> = {
+  unitsPerPage: 10,
+  activitiesInRoot: 20,
+  unitsPerShardRun: 20,
+  recordsPerShard: 35,
+  shardsRunning: 2,
+};
 const small: WorkerSetup = { plugin: { limits: SMALL } };
 
 function chargesOf(prefix: string): number {
@@ -54,7 +60,7 @@ describe('shards', () => {
           spend: { settled_usd: 100 },
         });
         expect(chargesOf('can')).toBe(100);
-        await eventually(async () => (await shardRuns(handle.workflowId)).length === 4);
+        await eventually(async () => (await shardRuns(handle.workflowId)).length === 6);
         expect((await shardRuns(handle.workflowId)).filter((status) => status === 'CONTINUED_AS_NEW')).toHaveLength(3);
         expect(await failedTasks(handle)).toEqual([]);
       },

@@ -8,6 +8,8 @@ export interface Limits {
   readonly activitiesInRoot: number;
   /** Units after which a shard drains and continues as new: about 5,000 events. */
   readonly unitsPerShardRun: number;
+  /** Records of a shard; null: as `prepare` has cut the source. */
+  readonly recordsPerShard: number | null;
   /** Shards that run at one time. */
   readonly shardsRunning: number;
   /** Activities in flight in one workflow: Temporal's docs advise at most 500; 2,001 wedge a workflow. */
@@ -22,6 +24,7 @@ export const LIMITS: Limits = {
   unitsPerPage: 200,
   activitiesInRoot: 1_000,
   unitsPerShardRun: 1_500,
+  recordsPerShard: null,
   shardsRunning: 10,
   activitiesInFlight: 500,
   bytesPerTask: 1_000_000,

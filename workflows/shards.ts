@@ -2,6 +2,7 @@
 import {
   type ChildWorkflowHandle,
   condition,
+  type ExternalWorkflowHandle,
   getExternalWorkflowHandle,
   isCancellation,
   sleep,
@@ -26,11 +27,19 @@ const OLD_CHILD_WAIT_MS = 1_000;
 export async function runShards(run: Run, plan: LimitedPlan, gate: Gate): Promise<readonly Doubt[]> {
   const running = new Map<number, ShardHandle>();
   run.broadcast = (control) => {
-    for (const shard of running.values()) {
+    for (const index of running.keys()) {
       // A shard that has just ended needs no news.
-      shard.signal(controlSignal, control).catch(() => undefined);
+      currentRun(index)
+        .signal(controlSignal, control)
+        .catch(() => undefined);
     }
   };
+  run.work.cancelRequested.catch(() => {
+    for (const index of running.keys())
+      currentRun(index)
+        .cancel()
+        .catch(() => undefined);
+  });
   const doubts: Doubt[] = [];
   const waiting = [...plan.shards];
   const shares = sharesOf(plan);
@@ -92,15 +101,25 @@ async function runShard(run: Run, plan: LimitedPlan, gate: Gate, job: ShardJob):
   }
 }
 
+/**
+ * A shard by its workflow id alone. The cancellation that the SDK sends for a child goes to the run that was started,
+ * and is lost once that has continued as new.
+ */
+function currentRun(index: number): ExternalWorkflowHandle {
+  return getExternalWorkflowHandle(shardId(index));
+}
+
+function shardId(index: number): string {
+  return `${workflowInfo().workflowId}/shard-${index}`;
+}
+
 /** After a reset, a child of the former run may still have the id: it is cancelled and waited for. */
 async function startShard(input: ShardInput): Promise<ShardHandle> {
-  const { workflowId } = workflowInfo();
   const { index, records } = input.range;
-  const childId = `${workflowId}/shard-${index}`;
   for (;;) {
     try {
       return await startChild<typeof pipelineShard>('pipelineShard', {
-        workflowId: childId,
+        workflowId: shardId(index),
         args: [input],
         cancellationType: 'WAIT_CANCELLATION_COMPLETED',
         parentClosePolicy: 'REQUEST_CANCEL',
@@ -108,7 +127,7 @@ async function startShard(input: ShardInput): Promise<ShardHandle> {
       });
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-      await getExternalWorkflowHandle(childId)
+      await currentRun(index)
         .cancel()
         .catch(() => undefined);
       await sleep(OLD_CHILD_WAIT_MS);

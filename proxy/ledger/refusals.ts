@@ -1,9 +1,8 @@
 /** Refused calls in the audit log, and the words of refusals that the ledger decides. */
-import { formatUsd, microsToUsd, type Micros, Refusal } from '../contract';
+import { formatUsd, microsToUsd, type Micros, Refusal, REFUSALS } from '../contract';
 import type { Rows } from '../stores/store';
 import type { BudgetRow, CallRow } from '../stores/tables';
 import { budgetIdsOf, budgetName, budgetOf, moved, remainingMicros, utcDay } from './budgets';
-import type { KeyFacts } from './facts';
 import type { CallFacts } from './reserve';
 
 /** Refusals of one key and code that are written as rows; those beyond are only counted. */
@@ -24,7 +23,7 @@ export function recordRefusal(rows: Rows, now: number, call: CallFacts, refusal:
     ...newCall(call, now, day),
     state: 'refused',
     code: refusal.code,
-    http_status: null,
+    http_status: REFUSALS[refusal.code].status,
     quote_micros: Math.round((refusal.details.needed_usd ?? 0) * 1e6),
     ended_at: now,
   });

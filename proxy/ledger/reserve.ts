@@ -2,7 +2,7 @@
  * The one atomic step before a call may leave, DESIGN 5.2: the key and those above it alive, the claim, the object,
  * every budget, and the hold. Pure but for `rows`; it runs inside a commit.
  */
-import { type Micros, Refusal } from '../contract';
+import { formatUsd, type Micros, microsToUsd, Refusal } from '../contract';
 import type { Rows } from '../stores/store';
 import type { BudgetRow, CallRow, ObjectRow } from '../stores/tables';
 import type { Amount, Price, Valuation } from '../vendors/vendor';
@@ -123,8 +123,7 @@ function again(rows: Rows, now: number, input: ReserveInput, call: CallRow, send
     const text = `already_executed: call ${call.call_id} did this (${call.vendor_id ?? 'no vendor id'}); its answer is gone.`;
     return refuse(rows, now, input, new Refusal('already_executed', text, named));
   }
-  const remainingMicros = replayed(rows, now, input, call);
-  return { kind: 'replay', call, answer: call.answer, remainingMicros };
+  return { kind: 'replay', call, answer: call.answer, remainingMicros: replayed(rows, now, input, call) };
 }
 
 function replayed(rows: Rows, now: number, input: ReserveInput, of: CallRow): Micros | null {
@@ -164,7 +163,7 @@ interface Need {
 }
 
 function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Reserved {
-  const need = needed(rows, input);
+  const need = needOf(rows, input);
   if ('kind' in need) return need.kind === 'refused' ? refuse(rows, now, input, need.refusal) : need;
   const day = utcDay(now);
   const budgets = budgetIdsOf(input.facts, day).map((id) => budgetOf(rows, input.facts, id, now));
@@ -205,7 +204,7 @@ type Missing =
   { readonly kind: 'lookup'; readonly objectId: string } | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 /** What the call needs at most, given what the ledger already counts for its object. */
-function needed(rows: Rows, { price, facts, seen, toMicros }: ReserveInput): Need | Missing {
+function needOf(rows: Rows, { price, facts, seen, toMicros }: ReserveInput): Need | Missing {
   if (price.kind === 'free') {
     const id = price.objectId === undefined ? null : `${facts.account}/${price.objectId}`;
     return { object: undefined, objectId: id, on: () => 0 };
@@ -237,9 +236,8 @@ function inMicros(amount: Amount, currency: string, toMicros: ReserveInput['toMi
 }
 
 function perCallRefusal(quote: Micros, max: Micros): Refusal {
-  const needed = quote / 1e6;
-  const text = `per_call_cap_exceeded: needs $${needed}, the key allows $${max / 1e6} a call (max_usd_per_call).`;
-  return new Refusal('per_call_cap_exceeded', text, { needed_usd: needed, cap_usd: max / 1e6 });
+  const text = `per_call_cap_exceeded: needs ${formatUsd(quote)}, the key allows ${formatUsd(max)} a call (max_usd_per_call).`;
+  return new Refusal('per_call_cap_exceeded', text, { needed_usd: microsToUsd(quote), cap_usd: microsToUsd(max) });
 }
 
 /** The budget that decides a refusal: an exhausted one before one that is only busy. */

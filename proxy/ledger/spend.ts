@@ -42,7 +42,7 @@ export function revalue(before: readonly Share[], payer: Payer, value: Micros): 
     return { shares: [...before, { ...payer, micros: delta }], changes };
   }
   const shares: Share[] = [];
-  for (const share of [...before].reverse()) {
+  for (const share of before.toReversed()) {
     const back = Math.min(share.micros, -delta);
     delta += back;
     addAll(changes, share.budgets, -back);

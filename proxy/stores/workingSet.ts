@@ -53,7 +53,7 @@ export class WorkingSet implements Rows {
     try {
       return work();
     } catch (error) {
-      for (const step of this.#undo.reverse()) step();
+      for (const step of this.#undo.toReversed()) step();
       throw error;
     }
   }

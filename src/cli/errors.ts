@@ -2,7 +2,6 @@
 import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { KeybrakeApiError } from '../../proxy/client';
-import type { RunReport } from '../../workflows/plan';
 import { hideSecrets } from '../redact';
 
 /** Exit codes of `run`; other commands use `ok` and `failed`. */
@@ -56,14 +55,6 @@ function explainFailure(error: WorkflowFailedError | WorkflowUpdateFailedError):
   if (cause instanceof CancelledFailure) return 'The run was cancelled.';
   if (cause instanceof ApplicationFailure) return `${cause.message}${cause.type ? ` [${cause.type}]` : ''}`;
   return cause === undefined ? error.message : `${error.message}: ${cause.message}`;
-}
-
-/** The report that a cancelled or failed run leaves in its failure; undefined where it failed before it had one. */
-export function reportIn(error: WorkflowFailedError): RunReport | undefined {
-  const { cause } = error;
-  if (!(cause instanceof ApplicationFailure) && !(cause instanceof CancelledFailure)) return undefined;
-  const [report] = cause.details ?? [];
-  return typeof report === 'object' && report !== null && 'records' in report ? (report as RunReport) : undefined;
 }
 
 function rootCause(error: Error): Error | undefined {

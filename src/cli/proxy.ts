@@ -1,6 +1,5 @@
 /** `keybrake proxy`: the proxy alone. */
 import type { Command } from 'commander';
-import { startProxy } from '../../proxy';
 import { VARIABLES, logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
 import { createLogger } from '../log';
 import { untilSignalled } from './lifetime';
@@ -47,6 +46,8 @@ async function proxy(flags: Flags): Promise<void> {
     ...(flags.store !== undefined && { KEYBRAKE_STORE: flags.store }),
   };
   const logger = createLogger({ level: logLevelFromEnv(env), secrets: secretsFromEnv(env) });
+  // Loaded when asked for: other commands start faster without.
+  const { startProxy } = await import('../../proxy');
   const running = await startProxy(proxyOptionsFromEnv(env, logger));
   if (flags.json === true) await printJson({ url: running.url, port: running.port });
   else await print(`Keybrake proxy on ${running.url}`);

@@ -1,14 +1,14 @@
 /** `keybrake run`: starts pipeline runs, shows how they go, prints their reports. */
 import { randomUUID } from 'node:crypto';
-import { type Client, type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
+import type { Client, WorkflowHandle } from '@temporalio/client';
 import type { Command } from 'commander';
 import { KeybrakeClient } from '../../proxy/client';
 import { VENDOR_IDS } from '../../proxy/contract';
-import type { RunReport } from '../../workflows/plan';
 import { clientOptionsFromEnv } from '../config';
 import { choice } from './choice';
 import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
-import { CliError, EXIT, explain, reportIn } from './errors';
+import { type Ending, endingOf } from './ending';
+import { CliError, EXIT, explain } from './errors';
 import { print, printJson, tell } from './output';
 import { collect, parseCount, parseUsd } from './parse';
 import { type Progress, startProgress } from './progress';
@@ -131,22 +131,11 @@ function labelOf(input: RunInput | undefined, { workflowId }: WorkflowHandle): s
   return typeof label === 'string' ? label : workflowId;
 }
 
-interface Ending {
-  readonly workflowId: string;
-  readonly report: RunReport | null;
-  readonly error?: string;
-}
-
 async function waitFor(handle: WorkflowHandle, label: string, progress: Progress): Promise<Ending> {
-  const { workflowId } = handle;
   const ended = new AbortController();
   const following = progress.follow(handle, label, ended.signal);
   try {
-    return { workflowId, report: (await handle.result()) as RunReport };
-  } catch (error) {
-    if (!(error instanceof WorkflowFailedError)) throw error;
-    const report = reportIn(error);
-    return report === undefined ? { workflowId, report: null, error: explain(error) } : { workflowId, report };
+    return await endingOf(handle);
   } finally {
     ended.abort();
     await following;

@@ -1,11 +1,11 @@
 /** `keybrake status`: how a run, a key or a job stands. */
-import { type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
+import type { WorkflowHandle } from '@temporalio/client';
 import type { Command } from 'commander';
 import { type JobView, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
-import type { RunReport } from '../../workflows/plan';
 import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './connect';
-import { CliError, explain, reportIn } from './errors';
+import { endingOf } from './ending';
+import { CliError, explain } from './errors';
 import { describeKey } from './keys';
 import { fields, print, printJson } from './output';
 import { micros } from './parse';
@@ -90,18 +90,8 @@ async function running(handle: WorkflowHandle): Promise<Found> {
 }
 
 async function ended(handle: WorkflowHandle, name: string): Promise<Found> {
-  const { workflowId } = handle;
-  try {
-    const report = (await handle.result()) as RunReport;
-    return { json: { workflowId, ...report }, lines: describeReport(workflowId, report) };
-  } catch (error) {
-    if (!(error instanceof WorkflowFailedError)) throw error;
-    const report = reportIn(error);
-    if (report !== undefined) return { json: { workflowId, ...report }, lines: describeReport(workflowId, report) };
-    const state = name.toLowerCase().replaceAll('_', ' ');
-    return {
-      json: { workflowId, status: state, error: explain(error) },
-      lines: [`${workflowId}: ${state}`, `  ${explain(error)}`],
-    };
-  }
+  const { workflowId, report, error } = await endingOf(handle);
+  if (report !== null) return { json: { workflowId, ...report }, lines: describeReport(workflowId, report) };
+  const state = name.toLowerCase().replaceAll('_', ' ');
+  return { json: { workflowId, status: state, error }, lines: [`${workflowId}: ${state}`, `  ${error}`] };
 }

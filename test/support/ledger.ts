@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { newId } from '../../proxy/ids';
 import { newBudget } from '../../proxy/ledger/budgets';
 import { factsOf, type KeyFacts } from '../../proxy/ledger/facts';
+import { finish, type Finished, type Outcome } from '../../proxy/ledger/finish';
 import { Ledger } from '../../proxy/ledger/ledger';
-import type { ReserveInput } from '../../proxy/ledger/reserve';
+import { reserve, type Reserved, type ReserveInput } from '../../proxy/ledger/reserve';
 import { openSqlite } from '../../proxy/stores/sqlite';
 import type { Store } from '../../proxy/stores/store';
-import type { KeyRow } from '../../proxy/stores/tables';
+import type { BudgetRow, KeyRow } from '../../proxy/stores/tables';
 
 /** Every store that the shared suites run against. */
 export const STORES: readonly { name: string; open: () => { store: Store; remove: () => void } }[] = [
@@ -91,5 +92,44 @@ export function reserveInput(facts: KeyFacts, given: Partial<ReserveInput>): Res
     vendorIdempotent: true,
     toMicros: (minor) => minor * 10_000,
     ...given,
+  };
+}
+
+export const fixed = (micros: number) => ({ kind: 'fixed', micros, out: false }) as const;
+export const claimOf = (scope: string, fingerprint = 'f') => ({ scope, fingerprint });
+export const settledAt = (micros: number): Outcome => ({
+  state: 'settled',
+  httpStatus: 200,
+  code: null,
+  spend: { micros, out: false, vendorId: 'pi_1' },
+  answer: Buffer.from('answer'),
+});
+export const endedAs = (state: 'released' | 'unknown'): Outcome => ({ state, httpStatus: null, code: null });
+
+/** A ledger under test, and the questions that the tests ask it. */
+export interface TestLedger {
+  readonly ledger: Ledger;
+  ask(facts: KeyFacts, given: Partial<ReserveInput>): Promise<Reserved & { callId: string }>;
+  end(callId: string, outcome: Outcome): Promise<Finished>;
+  budget(id: string): Promise<BudgetRow | undefined>;
+  close(): Promise<void>;
+}
+
+export function testLedger(open: (typeof STORES)[number]['open']): TestLedger {
+  const { store, remove } = open();
+  const ledger = new Ledger(store);
+  return {
+    ledger,
+    ask(facts, given) {
+      const input = reserveInput(facts, given);
+      return ledger.hold((rows, now) => ({ ...reserve(rows, now, input), callId: input.callId }));
+    },
+    end: (callId, outcome) => ledger.record((rows, now) => finish(rows, now, callId, outcome)),
+    budget: (id) => ledger.submit((rows) => rows.get('budgets', id)),
+    async close() {
+      await ledger.idle();
+      await store.close();
+      remove();
+    },
   };
 }

@@ -1,0 +1,56 @@
+/** How a run has ended: its report, wherever Temporal has left it. */
+import { type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import type { RunStatusView } from '../../workflows/definitions';
+import type { RunReport } from '../../workflows/plan';
+import { explain } from './errors';
+import { endedRecords } from './report';
+
+export interface Ending {
+  readonly workflowId: string;
+  readonly report: RunReport | null;
+  /** Why there is no report. */
+  readonly error?: string;
+}
+
+/** Waits for a run's end. */
+export async function endingOf(handle: WorkflowHandle): Promise<Ending> {
+  const { workflowId } = handle;
+  try {
+    return { workflowId, report: (await handle.result()) as RunReport };
+  } catch (error) {
+    if (!(error instanceof WorkflowFailedError)) throw error;
+    const report = await reportOf(handle, error);
+    return { workflowId, report, ...(report === null && { error: explain(error) }) };
+  }
+}
+
+/** A failed run has its report in the failure. Temporal drops that of a cancelled one, but its last state can be asked. */
+async function reportOf(handle: WorkflowHandle, { cause }: WorkflowFailedError): Promise<RunReport | null> {
+  if (cause instanceof ApplicationFailure) {
+    const [report] = cause.details ?? [];
+    return typeof report === 'object' && report !== null && 'records' in report ? (report as RunReport) : null;
+  }
+  if (!(cause instanceof CancelledFailure)) return null;
+  try {
+    return fromStatus(await handle.query<RunStatusView>('status'));
+  } catch {
+    return null; // No worker is there to ask.
+  }
+}
+
+function fromStatus({ label, jobId, keyId, reason, records, spend }: RunStatusView): RunReport | null {
+  if (label === null || jobId === null) return null;
+  const rest = records.total === null ? 0 : Math.max(0, records.total - endedRecords(records) - records.not_started);
+  return {
+    status: 'cancelled',
+    reason: reason ?? 'The workflow was cancelled.',
+    keyId,
+    jobId,
+    label,
+    records: { ...records, not_started: records.not_started + rest },
+    spend,
+    jobSpend: null,
+    results: null,
+  };
+}

@@ -1,0 +1,89 @@
+import { type Outcome } from '../proxy/ledger/finish';
+import { addKey, fixed, STORES, type TestLedger, testLedger } from './support/ledger';
+
+const object = (valueMicros: number, amountMicros = valueMicros) => ({
+  objectId: 'pi_1',
+  valueMicros,
+  amountMicros,
+  currency: 'usd',
+  out: false,
+  vendorId: 'pi_1',
+});
+const worth = (value: number, mode: 'takes_over' | 'pays_rise' | 'lowers', amount?: number): Outcome => ({
+  state: 'settled',
+  httpStatus: 200,
+  code: null,
+  spend: { object: object(value, amount), mode },
+  answer: null,
+});
+const onObject = (total: number | null, takesOver: boolean) =>
+  ({ kind: 'object', objectId: 'pi_1', total: total === null ? null : { micros: total }, takesOver }) as const;
+
+describe.each(STORES)('spend per vendor object on $name', ({ open }) => {
+  let at: TestLedger;
+  beforeEach(() => {
+    at = testLedger(open);
+  });
+  afterEach(() => at.close());
+
+  test('create, confirm and a partial capture of one object are one amount, and the rest goes back', async () => {
+    const facts = await addKey(at.ledger, { cap: 700 });
+    const created = await at.ask(facts, { price: fixed(500) });
+    await at.end(created.callId, worth(500, 'pays_rise'));
+    const confirmed = await at.ask(facts, { price: onObject(null, true) });
+    expect(confirmed.kind).toBe('held');
+    await at.end(confirmed.callId, worth(500, 'takes_over'));
+    const captured = await at.ask(facts, { price: onObject(300, true) });
+    await at.end(captured.callId, worth(300, 'takes_over', 500));
+    expect(await at.budget(`key:${facts.keyId}`)).toMatchObject({
+      settled_micros: 300,
+      held_micros: 0,
+      unknown_micros: 0,
+    });
+  });
+
+  test('a raised amount must fit: only the rise is held', async () => {
+    const facts = await addKey(at.ledger, { cap: 1_000 });
+    await at.end((await at.ask(facts, { price: fixed(100) })).callId, worth(100, 'pays_rise'));
+    expect((await at.ask(facts, { price: onObject(1_001, false) })).kind).toBe('refused');
+    await at.ledger.submit((rows) =>
+      rows.put('budgets', { ...rows.get('budgets', `key:${facts.keyId}`)!, latched: 0 }),
+    );
+    const raised = await at.ask(facts, { price: onObject(1_000, false) });
+    expect(raised.kind).toBe('held');
+    expect((await at.budget(`key:${facts.keyId}`))!.held_micros).toBe(900);
+  });
+
+  test('another key that captures takes over the whole value, and the first payer gets its money back', async () => {
+    const payer = await addKey(at.ledger, { cap: 1_000 });
+    const taker = await addKey(at.ledger, { cap: 400 });
+    await at.end((await at.ask(payer, { price: fixed(500) })).callId, worth(500, 'pays_rise'));
+    expect((await at.ask(taker, { price: onObject(null, true) })).kind).toBe('refused');
+    const part = await addKey(at.ledger, { cap: 600 });
+    const captured = await at.ask(part, { price: onObject(null, true) });
+    await at.end(captured.callId, worth(500, 'takes_over'));
+    expect((await at.budget(`key:${payer.keyId}`))!.settled_micros).toBe(0);
+    expect((await at.budget(`key:${part.keyId}`))!.settled_micros).toBe(500);
+  });
+
+  test('two keys of one job hand an object over without needing its value twice', async () => {
+    const job = { id: `handover-${Date.now()}`, cap: 500 };
+    const first = await addKey(at.ledger, { job });
+    const second = await addKey(at.ledger, { job });
+    await at.end((await at.ask(first, { price: fixed(500) })).callId, worth(500, 'pays_rise'));
+    const captured = await at.ask(second, { price: onObject(null, true) });
+    expect(captured.kind).toBe('held');
+    await at.end(captured.callId, worth(500, 'takes_over'));
+    expect((await at.budget(`job:${job.id}`))!.settled_micros).toBe(500);
+  });
+
+  test('a cancel gives back and never un-latches', async () => {
+    const facts = await addKey(at.ledger, { cap: 500 });
+    await at.end((await at.ask(facts, { price: fixed(500) })).callId, worth(500, 'pays_rise'));
+    await at.ask(facts, { price: fixed(1) });
+    const cancel = await at.ask(facts, { price: { kind: 'free', objectId: 'pi_1' } });
+    await at.end(cancel.callId, worth(0, 'lowers'));
+    expect(await at.budget(`key:${facts.keyId}`)).toMatchObject({ settled_micros: 0, latched: 1 });
+    expect((await at.ask(facts, { price: fixed(1) })).kind).toBe('refused');
+  });
+});
