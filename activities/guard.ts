@@ -22,7 +22,7 @@ import type { GuardInput, GuardOutput } from './types';
 /** A guard of a short run ends soon after it; that of a long run costs few heartbeats. */
 const BEAT_MS = { min: 1_000, max: 5_000 };
 const AGE_PART = 10;
-const STATE_CHECK_MS = 10_000;
+const STATE_CHECK_MS = 5_000;
 const RETRY_MS = 1_000;
 const DESCRIBE_TRIES = 10;
 

@@ -1,6 +1,6 @@
 /** Answers to the caller: the vendor's own, refusals in the vendor's shape, and the stored form of those to replay. */
 import { HEADERS, type Micros, microsToUsd, type Refusal, REFUSALS } from './contract';
-import type { AnswerHeaders } from './forward';
+import type { AnswerHeaders, Sent } from './forward';
 import type { Vendor } from './vendors/vendor';
 
 export interface Reply {
@@ -22,15 +22,25 @@ const SHOWN = [
   'retry-after',
 ];
 
-/** The vendor's answer for the caller. The real secret is taken out of echoed text. */
-export function vendorReply(status: number, headers: AnswerHeaders, body: Buffer, secret: Buffer): Reply {
+/** What the vendor answered, with the real secret taken out of whatever echoes it. */
+export function withoutSecret(sent: Sent, secret: Buffer): Sent {
+  if (sent.kind !== 'answered') return sent;
+  const text = secret.toString();
+  const clean = (value: string) => value.replaceAll(text, '[secret]');
+  const body = sent.body.includes(secret) ? Buffer.from(clean(sent.body.toString())) : sent.body;
+  if (!Object.values(sent.headers).some((value) => String(value).includes(text))) return { ...sent, body };
+  const headers = Object.entries(sent.headers).map(([name, value]) => [name, clean(String(value))]);
+  return { ...sent, body, headers: Object.fromEntries(headers) as AnswerHeaders };
+}
+
+/** The vendor's answer for the caller. */
+export function vendorReply(status: number, headers: AnswerHeaders, body: Buffer): Reply {
   const shown: Record<string, string> = {};
   for (const name of [...SHOWN, HEADERS.shouldRetry]) {
     const value = headers[name];
     if (typeof value === 'string') shown[name] = value;
   }
-  const clean = body.includes(secret) ? Buffer.from(body.toString().replaceAll(secret.toString(), '[secret]')) : body;
-  return { status, headers: shown, body: clean };
+  return { status, headers: shown, body };
 }
 
 /** A refusal as the vendor would write it, so that its SDK raises its own exception. */

@@ -6,12 +6,16 @@ import type { CallFacts } from './ledger/reserve';
 import type { RequestHeaders, Target } from './reading';
 import type { Vendor, VendorRequest } from './vendors/vendor';
 
+/** A vendor call's body; Stripe's forms are a few kilobytes. */
+export const BODY_BYTES_MAX = 1024 * 1024;
+
 /** A request as the server hands it over. */
 export interface DataRequest {
   readonly method: string;
   readonly url: string;
   readonly headers: RequestHeaders & { readonly authorization?: string | undefined };
-  readonly body: Buffer;
+  /** Undefined: it is larger than {@link BODY_BYTES_MAX}. */
+  readonly body: Buffer | undefined;
   /** Has the client gone? */
   readonly gone: () => boolean;
 }
@@ -27,7 +31,7 @@ export function callFacts(incoming: DataRequest, facts: KeyFacts, callId: string
     facts,
     epoch,
     method: incoming.method,
-    path: incoming.url.split('?', 1)[0]?.slice(0, CONTEXT_CHARACTERS_MAX) ?? '',
+    path: withoutVaultKey(incoming.url.split('?', 1)[0]?.slice(0, CONTEXT_CHARACTERS_MAX) ?? ''),
     route: null,
     idempotencyKey: text(headers, HEADERS.idempotencyKey),
     recordId: decoded(text(headers, HEADERS.recordId)),
@@ -40,7 +44,26 @@ export function callFacts(incoming: DataRequest, facts: KeyFacts, callId: string
 
 function text(headers: RequestHeaders, name: string): string | null {
   const value = headers[name];
-  return typeof value === 'string' && value !== '' ? value.slice(0, CONTEXT_CHARACTERS_MAX) : null;
+  return typeof value === 'string' && value !== '' ? withoutVaultKey(value.slice(0, CONTEXT_CHARACTERS_MAX)) : null;
+}
+
+const VAULT_KEY = /vk_[0-9a-z]{26}_[0-9a-f]{40}/;
+
+/** What a caller put in the wrong place must not be kept in the ledger. */
+function withoutVaultKey(value: string): string {
+  return value.includes('vk_') ? value.replaceAll(new RegExp(VAULT_KEY, 'g'), '[vault key]') : value;
+}
+
+/** The two places where what is recorded must also be what is sent, so that nothing can be taken out of it. */
+export function refuseVaultKeyIn({ url, headers }: DataRequest): void {
+  const field = VAULT_KEY.test(url)
+    ? 'path'
+    : VAULT_KEY.test(String(headers[HEADERS.idempotencyKey]))
+      ? 'Idempotency-Key'
+      : undefined;
+  if (field === undefined) return;
+  const reason = `request_unpriceable: there is a vault key in the ${field}: it belongs in Authorization only.`;
+  throw new Refusal('request_unpriceable', reason, { field });
 }
 
 /** Header values are ASCII: clients percent-encode what is not. A value that is no such encoding is taken as it is. */

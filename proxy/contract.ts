@@ -61,10 +61,10 @@ interface RefusalSpec {
  */
 // prettier-ignore
 export const REFUSALS = {
-  payload_too_large:      { status: 413, retry: false, meaning: 'The body is larger than the proxy reads.' },
   key_invalid:            { status: 401, retry: false, meaning: 'No vault key, or one that was never issued here.' },
   key_revoked:            { status: 401, retry: false, meaning: 'The key, or a key above it, was revoked.' },
   key_expired:            { status: 401, retry: false, meaning: 'The time to live or the lease of the key, or of a key above it, has ended.' },
+  payload_too_large:      { status: 413, retry: false, meaning: 'The body is larger than the proxy reads.' },
   account_not_allowed:    { status: 403, retry: false, meaning: 'The call names another account than the key\'s.' },
   endpoint_forbidden:     { status: 403, retry: false, meaning: 'The route hands out secrets or controls the account: never allowed.' },
   endpoint_unpriced:      { status: 403, retry: false, meaning: 'The most that this route can cost is not known, so it cannot be held.' },

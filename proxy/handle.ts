@@ -1,9 +1,17 @@
 /** The whole story of a vendor call, in order. No other file knows this order. */
 import type { Logger } from 'pino';
-import { pack, refusalReply, type Reply, unpack, vendorReply, withCall } from './answers';
+import { pack, refusalReply, type Reply, unpack, vendorReply, withCall, withoutSecret } from './answers';
 import type { Authenticator } from './authenticate';
 import { allowedRoute, type Authorised, authorise } from './authorise';
-import { callFacts, claimKey, type DataRequest, destination, upstreamHeaders } from './call';
+import {
+  BODY_BYTES_MAX,
+  callFacts,
+  claimKey,
+  type DataRequest,
+  destination,
+  refuseVaultKeyIn,
+  upstreamHeaders,
+} from './call';
 import { type Micros, Refusal } from './contract';
 import type { Forwarder, Sent } from './forward';
 import { newId } from './ids';
@@ -89,6 +97,11 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
 
   /** Reads and authorises, without the store. */
   function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, call: CallFacts, requestId: string): Passage {
+    if (incoming.body === undefined) {
+      const text = `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`;
+      throw new Refusal('payload_too_large', text);
+    }
+    refuseVaultKeyIn(incoming);
     const target = destination(readPath(incoming.url), vendor);
     const match = allowedRoute(facts, vendor, incoming.method, target.path);
     const bodyText = decodeBody(incoming.body);
@@ -198,7 +211,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const departure = departures.begin(facts);
     try {
       const started = performance.now();
-      const sent = await account.forwarder.send(
+      const answered = await account.forwarder.send(
         {
           method: request.method,
           path: request.query.length > 0 ? `${request.path}?${encodeForm(request.query)}` : request.path,
@@ -212,6 +225,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
         },
       );
       metrics.upstreamSeconds.observe({ vendor: vendor.id }, (performance.now() - started) / 1000);
+      const sent = withoutSecret(answered, account.secretBytes);
       const terms = { fx: facts.fx };
       const first = held.kind === 'held';
       const verdict = judge({ sent, vendor, route: authorised.route, price: authorised.price, terms, first });
@@ -222,10 +236,9 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   async function settle(held: Held, passage: Passage, sent: Sent, verdict: Verdict): Promise<Reply> {
-    const { call, vendor, account, requestId, facts } = passage;
+    const { call, vendor, requestId, facts } = passage;
     const callId = held.kind === 'resend' ? held.call.call_id : call.callId;
-    const reply =
-      sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body, account.secretBytes) : null;
+    const reply = sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body) : null;
     const outcome = sealed(verdict, reply, callId);
     const recorded = ledger.record((rows, now) => finish(rows, now, callId, outcome));
     const finished = await Promise.race([recorded, after(SETTLE_WAIT_MS)]);

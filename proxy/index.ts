@@ -1,8 +1,6 @@
 /** The proxy as a value: `startProxy(options)` runs it, `close()` drains it. It knows nothing of Temporal. */
 import { getRequestListener } from '@hono/node-server';
-import { refusalReply } from './answers';
 import { Authenticator } from './authenticate';
-import { Refusal } from './contract';
 import { createControlApp } from './control/app';
 import { Forwarder } from './forward';
 import { type Account, createHandler } from './handle';
@@ -14,7 +12,7 @@ import type { ProxyOptions, RunningProxy } from './options';
 import { startPruning } from './prune';
 import { recover } from './recover';
 import { masterKeyFile, Seal } from './seal';
-import { BODY_BYTES_MAX, listen, type Listening } from './server';
+import { listen, type Listening } from './server';
 import { openSqlite } from './stores/sqlite';
 import { StoreError } from './stores/store';
 import { VENDORS } from './vendors';
@@ -96,10 +94,6 @@ async function serve(
   const running: Listening = await listen(
     {
       handle,
-      tooLarge: () => {
-        const text = `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`;
-        return refusalReply(VENDORS.stripe, new Refusal('payload_too_large', text), newId('req'));
-      },
       control: (request, response) => void answerControl(request, response),
       tls: options.tls,
     },

@@ -3,10 +3,8 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Reply } from './answers';
-import type { DataRequest } from './call';
+import { BODY_BYTES_MAX, type DataRequest } from './call';
 
-/** A vendor call's body; Stripe's forms are a few kilobytes. */
-export const BODY_BYTES_MAX = 1024 * 1024;
 /** Longer than clients' keep-alive, so that the client is the one to close an idle connection. */
 const KEEP_ALIVE_MS = 75_000;
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -14,7 +12,6 @@ const CONTROL_PATH = /^\/(?:vault(?:\/|$|\?)|healthz|readyz|metrics|openapi\.jso
 
 export interface ServerParts {
   readonly handle: (request: DataRequest) => Promise<Reply | undefined>;
-  readonly tooLarge: (request: DataRequest) => Reply;
   readonly control: RequestListener;
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
 }
@@ -76,9 +73,9 @@ async function dataPlane(parts: ServerParts, request: IncomingMessage, response:
   }
   const { method = 'GET', url = '/', headers } = request;
   const [only] = chunks;
-  const body = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
-  const incoming: DataRequest = { method, url, headers, body, gone: () => response.destroyed };
-  const reply = bytes > BODY_BYTES_MAX ? parts.tooLarge(incoming) : await parts.handle(incoming);
+  const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
+  const body = bytes > BODY_BYTES_MAX ? undefined : whole;
+  const reply = await parts.handle({ method, url, headers, body, gone: () => response.destroyed });
   if (reply === undefined || response.destroyed) return;
   response.writeHead(reply.status, { ...reply.headers, 'content-length': reply.body.length });
   response.end(reply.body);

@@ -3,6 +3,7 @@
  * A customers file of 1,200 lines, of which the last 1,000 should not be there; a cap in the middle of them; the run
  * stops at the cap; the cap is raised; a second run of the same job finishes. Exits 0 only if every check holds.
  */
+import { rmSync } from 'node:fs';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,6 +30,8 @@ const ENDPOINT = 'POST /v1/payment_intents';
 async function main(): Promise<void> {
   const startedAt = Date.now();
   const folder = await mkdtemp(join(tmpdir(), 'keybrake-demo-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
   try {
     const checks = new Checks();
     const leaks = await tellStory(folder, checks);

@@ -1,9 +1,9 @@
 /** Temporal, a sandbox vendor, the proxy and a worker in one process, on loopback: for `keybrake dev` and the demo. */
-import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { startProxy } from '../proxy';
 import { KeybrakeClient } from '../proxy/client';
 import type { ProxyOptions, RunningProxy } from '../proxy/options';
+import { randomSecret } from './secrets';
 import { type Sandbox, type SandboxOptions, startSandbox } from './sandbox';
 import { type TemporalDev, type TemporalDevOptions, startTemporalDev } from './temporalDev';
 import { type RunningWorker, startWorker } from './worker';
@@ -15,8 +15,6 @@ export interface DevStackOptions {
   /** The ledger, e.g. `sqlite:/tmp/x/keybrake.db`. */
   readonly store: string;
   readonly temporal?: TemporalDevOptions;
-  /** A real account instead of the sandbox. */
-  readonly stripeSecret?: string;
   readonly sandbox?: SandboxOptions;
   /** Random by default. */
   readonly apiKey?: string;
@@ -24,7 +22,7 @@ export interface DevStackOptions {
   /** Any free port by default. */
   readonly proxyPort?: number;
   readonly taskQueue?: string;
-  /** Further options of the proxy. */
+  /** Further options of the proxy. With `accounts`, those are called and no sandbox is started. */
   readonly proxy?: Partial<ProxyOptions>;
 }
 
@@ -44,33 +42,25 @@ export interface DevStack {
   stop(): Promise<void>;
 }
 
-/** A key for a role, or a vendor's secret in a sandbox. */
-export function randomSecret(prefix: string): string {
-  return `${prefix}${randomBytes(24).toString('hex')}`;
-}
-
 /** Starts all of it. What had started is stopped again when a later part fails. */
 export async function startDevStack(options: DevStackOptions): Promise<DevStack> {
-  const stops: (() => Promise<unknown>)[] = [];
-  const keep = <T>(part: T, stop: () => Promise<unknown>): T => {
-    stops.unshift(stop);
-    return part;
-  };
+  const stops: (() => Promise<void> | undefined)[] = [];
+  const keep = (stop: () => Promise<void> | undefined): void => void stops.unshift(stop);
   const stop = async (): Promise<void> => {
     const errors: unknown[] = [];
     // One part that does not end well must not keep the rest alive.
-    for (const next of stops.splice(0)) await next().catch((error: unknown) => errors.push(error));
+    for (const next of stops.splice(0)) await next()?.catch((error: unknown) => errors.push(error));
     if (errors.length > 0) throw errors.length === 1 ? errors[0] : new AggregateError(errors, 'Several parts failed.');
   };
   try {
-    const [temporal, sandbox] = await Promise.all([
-      startTemporalDev(options.temporal).then((part) => keep(part, () => part.stop())),
-      startVendor(options, keep),
-    ]);
-    const { proxy, ...roles } = await startProxyOf(options, sandbox);
-    keep(proxy, () => proxy.close());
+    const temporal = await startTemporalDev(options.temporal);
+    keep(() => temporal.stop());
+    const vendor = await startVendor(options);
+    keep(() => vendor?.sandbox.stop());
+    const { proxy, ...roles } = await startProxyOf(options, vendor);
+    keep(() => proxy.close());
     const client = new KeybrakeClient({ url: proxy.url, apiKey: roles.apiKey });
-    keep(client, () => client.close());
+    keep(() => client.close());
     const worker = await startWorker({
       url: proxy.url,
       workerKey: roles.workerKey,
@@ -78,8 +68,8 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
       address: temporal.address,
       ...(options.taskQueue !== undefined && { taskQueue: options.taskQueue }),
     });
-    keep(worker, () => worker.stop());
-    return { temporal, sandbox: sandbox?.running ?? null, proxy, worker, client, ...roles, stop };
+    keep(() => worker.stop());
+    return { temporal, sandbox: vendor?.sandbox ?? null, proxy, worker, client, ...roles, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -87,32 +77,33 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
 }
 
 interface Vendor {
-  readonly running: Sandbox;
+  readonly sandbox: Sandbox;
   readonly secret: string;
 }
 
-async function startVendor(
-  { stripeSecret, sandbox }: DevStackOptions,
-  keep: (part: Sandbox, stop: () => Promise<unknown>) => Sandbox,
-): Promise<Vendor | undefined> {
-  if (stripeSecret !== undefined) return undefined;
+async function startVendor({ proxy, sandbox }: DevStackOptions): Promise<Vendor | undefined> {
+  if (proxy?.accounts !== undefined) return undefined;
   const secret = sandbox?.secretKey ?? randomSecret('sk_test_');
-  const running = await startSandbox({ ...sandbox, secretKey: secret });
-  return { running: keep(running, () => running.stop()), secret };
+  return { sandbox: await startSandbox({ ...sandbox, secretKey: secret }), secret };
 }
 
 async function startProxyOf(options: DevStackOptions, vendor: Vendor | undefined) {
   const apiKey = options.apiKey ?? randomSecret('kb_admin_');
   const workerKey = options.workerKey ?? randomSecret('kb_worker_');
-  const secret = vendor?.secret ?? options.stripeSecret ?? '';
+  const accounts: ProxyOptions['accounts'] =
+    vendor === undefined ? {} : { stripe: { vendor: 'stripe', secret: vendor.secret, upstream: vendor.sandbox.url } };
   const proxy = await startProxy({
     port: options.proxyPort ?? 0,
     store: options.store,
     apiKey,
     workerKey,
-    accounts: { stripe: { vendor: 'stripe', secret, ...(vendor && { upstream: vendor.running.url }) } },
+    accounts,
     logger: options.logger,
     ...options.proxy,
   });
-  return { proxy, apiKey, workerKey, secrets: [secret, apiKey, workerKey] };
+  return { proxy, apiKey, workerKey, secrets: [...secretsOf(options.proxy?.accounts ?? accounts), apiKey, workerKey] };
+}
+
+function secretsOf(accounts: ProxyOptions['accounts']): string[] {
+  return Object.values(accounts).map(({ secret }) => secret);
 }

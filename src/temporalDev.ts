@@ -1,5 +1,5 @@
 /** A Temporal dev server as a child process on loopback: for `keybrake dev`, the demo and tests. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -51,26 +51,47 @@ export async function startTemporalDev(options: TemporalDevOptions = {}): Promis
 async function startOnce(cli: string, options: TemporalDevOptions): Promise<TemporalDev> {
   const port = options.port ? await freePort(options.port) : await freePort();
   const uiPort = options.ui === true ? await freePort() : options.ui || undefined;
-  const child = spawn(cli, serverArgs(options, port, uiPort), {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    // Its own process group: a Ctrl-C in the terminal must reach us alone, so that we stop things in order.
-    detached: true,
-  });
-  const killAtExit = (): void => void child.kill('SIGKILL');
+  const child = spawnTied(cli, serverArgs(options, port, uiPort));
+  const killAtExit = (): void => signalGroup(child, 'SIGKILL');
   process.once('exit', killAtExit);
   const stop = async (): Promise<void> => {
     await stopChild(child);
     process.removeListener('exit', killAtExit);
   };
   const address = `127.0.0.1:${port}`;
+  const gaveUp = new AbortController();
   try {
-    await Promise.race([serving(address), died(child)]);
+    await Promise.race([serving(address, gaveUp.signal), died(child)]);
   } catch (error) {
+    gaveUp.abort();
     await stop();
     throw error;
   }
   const uiUrl = uiPort === undefined ? null : `http://127.0.0.1:${uiPort}`;
   return { address, namespace: 'default', uiUrl, pid: child.pid ?? 0, stop };
+}
+
+/** Waits until we are gone, however that came (its input ends then), and ends the server. */
+const WATCH = 'exec 3<&0; { read -r _ <&3; kill -TERM $$; } & exec "$0" "$@" 3<&- </dev/null';
+
+/**
+ * In a process group of its own: a Ctrl-C in the terminal must reach us alone, so that we stop things in order. Tied to
+ * us all the same: a test run that is killed leaves no server behind.
+ */
+function spawnTied(command: string, args: readonly string[]): ChildProcess {
+  const options: SpawnOptions = { stdio: ['pipe', 'ignore', 'pipe'], detached: true };
+  if (process.platform === 'win32') return spawn(command, args, options);
+  return spawn('sh', ['-c', WATCH, command, ...args], options);
+}
+
+/** To the server and what watches it. */
+function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(process.platform === 'win32' ? pid : -pid, signal);
+  } catch {
+    // They have ended already.
+  }
 }
 
 function serverArgs(options: TemporalDevOptions, port: number, uiPort: number | undefined): string[] {
@@ -96,32 +117,36 @@ async function died(child: ChildProcess): Promise<never> {
   throw new Error(`The Temporal dev server ended at its start (${String(code)}). ${said.trim()}`);
 }
 
-async function serving(address: string): Promise<void> {
+async function serving(address: string, gaveUp: AbortSignal): Promise<void> {
   const deadline = Date.now() + START_TIMEOUT_MS;
-  for (;;) {
+  while (!(await serves(address))) {
+    if (Date.now() > deadline) throw new Error(`The Temporal dev server at ${address} does not serve.`);
+    await sleep(100, undefined, { signal: gaveUp });
+  }
+}
+
+async function serves(address: string): Promise<boolean> {
+  try {
+    const connection = await Connection.connect({ address, connectTimeout: 2_000 });
     try {
-      const connection = await Connection.connect({ address, connectTimeout: 2_000 });
-      try {
-        await connection.workflowService.describeNamespace({ namespace: 'default' });
-        return;
-      } finally {
-        await connection.close();
-      }
-    } catch (error) {
-      if (Date.now() > deadline)
-        throw new Error(`The Temporal dev server at ${address} does not serve.`, { cause: error });
-      await sleep(100);
+      await connection.workflowService.describeNamespace({ namespace: 'default' });
+      return true;
+    } finally {
+      await connection.close();
     }
+  } catch {
+    return false;
   }
 }
 
 async function stopChild(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
-  const ended = once(child, 'exit');
-  child.kill('SIGTERM');
+  if (child.pid === undefined) return;
+  const gone = child.exitCode !== null || child.signalCode !== null;
+  const ended = gone ? Promise.resolve() : once(child, 'exit');
+  signalGroup(child, 'SIGTERM');
   const stopped = await Promise.race([ended.then(() => true), sleep(STOP_TIMEOUT_MS, false, { ref: false })]);
   if (stopped) return;
-  child.kill('SIGKILL');
+  signalGroup(child, 'SIGKILL');
   await ended;
 }
 

@@ -141,6 +141,7 @@ test('run: exit code 2 at the cap; after raise, the same job finishes and charge
   expect(first.code).toBe(2);
   const report = JSON.parse(first.stdout) as RunReport;
   expect(report).toMatchObject({ status: 'cap_exhausted', records: { succeeded: 4, total: 10 } });
+  expect(first.stderr).toBe('');
 
   expect((await cli('raise', 'keybrake-cli-cap', '--to', '99')).stderr).toMatch(/has ended .*\n?.*raise --job/);
   expect((await cli('raise', '--job', 'cli-cap', '--to', '99')).stdout).toMatch(/cap +\$99\.00/);
@@ -220,7 +221,7 @@ test('doctor: all is well here; elsewhere each failure names its way out', async
   });
   expect(ill.code).toBe(1);
   expect(ill.stdout).toMatch(/^fail +role key .*\n +-> Set KEYBRAKE_API_KEY/m);
-  expect(ill.stdout).toMatch(/^fail +worker +none polls nobody for activities\n +-> Start one: keybrake worker/m);
+  expect(ill.stdout).toMatch(/^fail +activities +no worker polls nobody\n +-> Start one: keybrake worker/m);
   const nothing = await keybrake(['doctor', '--json', '--temporal-address', '127.0.0.1:9'], { env: {} });
   expect(JSON.parse(nothing.stdout)).toMatchObject([
     { level: 'fail', what: 'settings' },

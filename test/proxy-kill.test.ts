@@ -110,7 +110,7 @@ test('killed five times in the middle of a burst: never above the cap, none twic
   expect(await stop(proxy)).toBe(0);
 });
 
-test('calls of a killed process stay held as unknown until somebody repeats them', async () => {
+test('calls of a killed process stay held as unknown until an operator says what became of them', async () => {
   sandbox.setFaults({ delayMs: 60_000 });
   const proxy = launch();
   const url = await urlOf(proxy);
@@ -128,6 +128,21 @@ test('calls of a killed process stay held as unknown until somebody repeats them
   expect((await client.getKey(key.key_id)).spend).toMatchObject({ unknown_usd: 10, held_usd: 0, remaining_usd: 0 });
   expect(tally([await caller.call(key.vault_key, { key: 'c' })])).toEqual({ '429 cap_exhausted': 1 });
   expect(sandbox.requests()).toHaveLength(2);
+
+  // The old process is known to be dead, so nobody has to wait for its time-outs.
+  const { items: lost } = await client.listCalls({ key_id: key.key_id, state: 'unknown' });
+  const idOf = (name: string) => lost.find(({ idempotency_key: of }) => of === name)!.call_id;
+  await client.resolveCall(idOf('a'), { outcome: 'settled', usd: 4.5, vendor_id: 'pi_seen' });
+  await client.resolveCall(idOf('b'), { outcome: 'released' });
+  const sums = { settled_usd: 4.5, held_usd: 0, unknown_usd: 0, remaining_usd: 5.5 };
+  expect((await client.getKey(key.key_id)).spend).toMatchObject(sums);
+  // What was executed is not executed again by a late retry; what never happened may be.
+  sandbox.reset();
+  const late = await caller.call(key.vault_key, { key: 'a' });
+  expect([late.status, late.code]).toEqual([409, 'already_executed']);
+  expect(late.json.error.message).toContain('pi_seen, $4.50');
+  expect((await caller.call(key.vault_key, { key: 'b' })).status).toBe(200);
+  expect(sandbox.stats().stripe.executedCharges).toBe(1);
   await client.close();
   await caller.close();
   await stop(next);

@@ -1,4 +1,5 @@
 /** Promise 4, never left open: when a DELETE has answered, nothing leaves with that key any more. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { IssuedKey } from '../proxy/contract';
 import { type Answer, balanced, books, FIVE_DOLLARS, type Rig, startRig, tally, until } from './support/rig';
 
@@ -30,6 +31,8 @@ async function load(keys: readonly IssuedKey[], name: string, stopped: () => boo
       const answer = await rig.call(vaultKey, { key, body: `${FIVE_DOLLARS}&customer=${key.replaceAll(':', '_')}` });
       made.push({ key, startedAt, answer });
       onAnswer();
+      // Callers that think for different times are found at different steps of their way, not in one batch.
+      await sleep(lane % 9);
     }
   };
   await Promise.all(Array.from({ length: CONNECTIONS }, (_, lane) => caller(lane)));

@@ -1,4 +1,5 @@
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -90,7 +91,7 @@ test('the dev server serves on loopback, with its UI, and is gone after stop', a
   await server.stop();
   await server.stop();
   await sleep(50);
-  expect(() => process.kill(server.pid, 0)).toThrow(/ESRCH/);
+  expect(isAlive(server.pid)).toBe(false);
 });
 
 test('a chosen port that is taken is told, not replaced', async () => {
@@ -102,3 +103,24 @@ test('a chosen port that is taken is told, not replaced', async () => {
     await first.stop();
   }
 });
+
+test('the dev server ends with the process that started it, however that ends', async () => {
+  const script = `require(${JSON.stringify(join(__dirname, '../lib/src/temporalDev'))}).startTemporalDev()
+    .then(({ pid }) => { console.log(pid); process.kill(process.pid, 'SIGKILL'); })`;
+  const { stdout } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' });
+  const pid = Number(stdout);
+  expect(pid).toBeGreaterThan(1);
+  const deadline = Date.now() + 15_000;
+  while (isAlive(pid) && Date.now() < deadline) await sleep(50);
+  expect(isAlive(pid)).toBe(false);
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    // A zombie of a container without an init has ended too.
+    process.kill(pid, 0);
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}

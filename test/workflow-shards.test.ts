@@ -118,6 +118,25 @@ describe('shards', () => {
     );
   });
 
+  test('end with a root that is terminated, and the key dies', async () => {
+    const path = await writeSource(stack, customers(400, 1_000, 'shardkill'));
+    await withWorker(
+      stack,
+      async (taskQueue) => {
+        const handle = await startRun(stack, taskQueue, inputFor(path, { concurrency: 4 }));
+        await eventually(async () => (await shardRuns(handle.workflowId)).includes('CONTINUED_AS_NEW'));
+        const { keyId } = await handle.query(statusQuery);
+        await handle.terminate();
+        await eventually(async () => (await stack.proxy.client.getKey(keyId!)).state === 'revoked');
+        await eventually(async () => !(await shardRuns(handle.workflowId)).includes('RUNNING'));
+        const { spend } = await stack.proxy.client.getKey(keyId!);
+        expect(spend.settled_usd).toBe(chargesOf('shardkill') * 10);
+        expect(chargesOf('shardkill')).toBeLessThan(400);
+      },
+      small,
+    );
+  });
+
   test('of inline records carry each its own part', async () => {
     await withWorker(
       stack,

@@ -3,7 +3,7 @@
  * Every activity waits for its cancellation to complete, because the SDK's real default, TRY_CANCEL, would forget a
  * paid call that is under way; and none is dispatched eagerly, because that goes around the task queue's rate limit.
  */
-import { type ActivityOptions, proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
+import { CancellationScope, type ActivityOptions, proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
 import type { KeybrakeActivities } from '../activities/types';
 import type { ACTIVITIES } from './plan';
 
@@ -73,7 +73,11 @@ export function chunkCall(ttlMs: number): ActivityOptions {
 
 type LocalName = typeof ACTIVITIES.issue | typeof ACTIVITIES.revoke | typeof ACTIVITIES.raise | typeof ACTIVITIES.spend;
 
-/** Runs an activity of the control plane in the worker itself, so that it never queues behind vendor calls. */
+/**
+ * Runs an activity of the control plane in the worker itself, so that it never queues behind vendor calls. It is short
+ * and never cancelled: cancelling one local activity while another resolves fails the workflow task in SDK 1.24
+ * ("Invalid transition in state machine").
+ */
 export function callLocal<N extends LocalName>(
   name: N,
   input: Input<N>,
@@ -88,5 +92,5 @@ export function callLocal<N extends LocalName>(
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',
     summary,
   });
-  return activities[name]?.(input) as Promise<Answer<N>>;
+  return CancellationScope.nonCancellable(async () => activities[name]?.(input) as Promise<Answer<N>>);
 }

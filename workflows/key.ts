@@ -34,10 +34,7 @@ export class RunKey {
   static async issue(request: KeyRequest, name = ''): Promise<RunKey> {
     const { namespace, workflowId, originalExecutionRunId } = workflowInfo();
     const identity = ['issue', namespace, workflowId, originalExecutionRunId, ...(name === '' ? [] : [name])].join('/');
-    // Not cancellable: a key whose issue was forgotten half-way would stay open until its lease ends.
-    const issued = await CancellationScope.nonCancellable(() =>
-      callLocal(ACTIVITIES.issue, { request, identity }, { summary: `key for ${request.label}` }),
-    );
+    const issued = await callLocal(ACTIVITIES.issue, { request, identity }, { summary: `key for ${request.label}` });
     return new RunKey(request, identity, issued);
   }
 
@@ -120,9 +117,7 @@ export class RunKey {
     const timeoutMs = this.#issued.leaseMs + LEASE_MARGIN_MS;
     const input = { keyId: this.id, reason };
     try {
-      await CancellationScope.nonCancellable(() =>
-        callLocal(ACTIVITIES.revoke, input, { summary: `revoke ${this.id}`, timeoutMs }),
-      );
+      await callLocal(ACTIVITIES.revoke, input, { summary: `revoke ${this.id}`, timeoutMs });
       return undefined;
     } catch (error) {
       log.error('The vault key was not confirmed as revoked', { keyId: this.id, error: String(error) });

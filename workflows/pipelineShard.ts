@@ -4,6 +4,7 @@ import {
   continueAsNew,
   getExternalWorkflowHandle,
   setHandler,
+  type SignalDefinition,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Counts, Position } from '../activities/types';
@@ -39,25 +40,26 @@ export interface ShardResult {
 export async function pipelineShard(input: ShardInput): Promise<ShardResult> {
   const { range } = input;
   const root = workflowInfo().parent?.workflowId;
-  const gate = new Gate(input.control, (code, epoch) => {
-    if (root === undefined) return;
-    // A root that has ended has cancelled this shard already.
-    getExternalWorkflowHandle(root)
-      .signal(heldSignal, { shard: range.index, code, epoch })
-      .catch(() => undefined);
-  });
-  setHandler(controlSignal, (control) => gate.follow(control), { description: 'For the pack itself: from the root.' });
-  let cancelled = false;
   const work = new CancellationScope();
-  CancellationScope.current().cancelRequested.catch(() => {
+  let cancelled = false;
+  const end = (): void => {
     cancelled = true;
     gate.close();
+  };
+  const gate = new Gate(input.control, (code, epoch) => {
+    // A root that is gone has nobody to tell: its shards end with it.
+    tell(root, heldSignal, { shard: range.index, code, epoch }).catch(() => {
+      end();
+      work.cancel();
+    });
   });
+  setHandler(controlSignal, (control) => gate.follow(control), { description: 'For the pack itself: from the root.' });
+  CancellationScope.current().cancelRequested.catch(end);
   return endingInFailure(() =>
     CancellationScope.nonCancellable(async () => {
       const { counts, next, fatal } = await runPart(input, gate, work);
       if (next !== null && !cancelled && fatal === undefined) {
-        await tellRoot(root, range.index, counts);
+        await tell(root, progressSignal, { shard: range.index, counts }).catch(() => undefined);
         if (!cancelled)
           return continueAsNew<typeof pipelineShard>({ ...input, position: next, control: gate.control, counts });
       }
@@ -85,9 +87,6 @@ async function runPart(input: ShardInput, gate: Gate, work: CancellationScope) {
   return { counts, next, fatal: fatal && { type: fatal.type ?? 'keybrake.internal', message: fatal.message } };
 }
 
-async function tellRoot(root: string | undefined, shard: number, counts: Counts): Promise<void> {
-  if (root === undefined) return;
-  await getExternalWorkflowHandle(root)
-    .signal(progressSignal, { shard, counts })
-    .catch(() => undefined);
+async function tell<T>(root: string | undefined, signal: SignalDefinition<[T]>, news: T): Promise<void> {
+  if (root !== undefined) await getExternalWorkflowHandle(root).signal(signal, news);
 }

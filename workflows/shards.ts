@@ -35,10 +35,7 @@ export async function runShards(run: Run, plan: LimitedPlan, gate: Gate): Promis
     }
   };
   run.work.cancelRequested.catch(() => {
-    for (const index of running.keys())
-      currentRun(index)
-        .cancel()
-        .catch(() => undefined);
+    for (const index of running.keys()) cancelShard(index).catch(() => undefined);
   });
   const doubts: Doubt[] = [];
   const waiting = [...plan.shards];
@@ -80,15 +77,13 @@ async function runShard(run: Run, plan: LimitedPlan, gate: Gate, job: ShardJob):
       const { keyId, epoch, paused } = gate.control;
       const { control } = input;
       // What changed while the child was being started.
-      if (control.epoch !== epoch || control.paused !== paused)
-        await handle.signal(controlSignal, { keyId, epoch, paused });
+      if (control.epoch !== epoch || control.paused !== paused) run.broadcast({ keyId, epoch, paused });
       return handle.result();
     });
     run.shardCounts.set(index, result.counts);
     const { fatal, cancelled } = result;
     if (fatal !== undefined) run.fail(ApplicationFailure.nonRetryable(fatal.message, fatal.type));
-    else if (cancelled)
-      run.fail(ApplicationFailure.nonRetryable(`Shard ${index} was cancelled: cancel the run instead.`));
+    else if (cancelled) run.fail(ApplicationFailure.nonRetryable(`Shard ${index} was cancelled, not the run.`));
     run.show();
     return [];
   } catch (error) {
@@ -109,6 +104,10 @@ function currentRun(index: number): ExternalWorkflowHandle {
   return getExternalWorkflowHandle(shardId(index));
 }
 
+function cancelShard(index: number): Promise<void> {
+  return currentRun(index).cancel();
+}
+
 function shardId(index: number): string {
   return `${workflowInfo().workflowId}/shard-${index}`;
 }
@@ -127,9 +126,7 @@ async function startShard(input: ShardInput): Promise<ShardHandle> {
       });
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-      await currentRun(index)
-        .cancel()
-        .catch(() => undefined);
+      await cancelShard(index).catch(() => undefined);
       await sleep(OLD_CHILD_WAIT_MS);
     }
   }

@@ -41,6 +41,8 @@ export interface Vault {
 
 const SPEND_TIMEOUT_MS = 60_000;
 const opened: OpenVault[] = [];
+/** Why the keys were revoked while none was open: the next one dies at once, since nothing may be paid any more. */
+let revokedBetween: string | undefined;
 
 /**
  * Issues a key, runs `fn` with it and revokes it. The cap, a revocation or the expiry cancels what `fn` has under way;
@@ -52,11 +54,13 @@ export async function withVaultKey<T>(
   fn: (vault: Vault) => Promise<T>,
   { onStop = 'throw' }: VaultKeySettings = {},
 ): Promise<T> {
-  setVaultHandlers();
   const { jobId = defaultJobId(), ...rest } = options;
   const name = opened.length === 0 ? '' : String(opened.length + 1);
   const vault = new OpenVault(rest.label, jobId);
   opened.push(vault);
+  // After the push: a signal that came before the handlers is handled within this call.
+  if (opened.length === 1) setVaultHandlers();
+  if (revokedBetween !== undefined) await vault.revoke(revokedBetween);
   await endingInFailure(() => vault.open({ ...rest, lease: rest.lease ?? '10m', jobId }, name));
   const outcome = await vault.run(fn);
   const last = await vault.close();
@@ -152,7 +156,7 @@ class OpenVault {
   async #refused(code: StopCode, keyId: string): Promise<boolean> {
     const key = this.#openKey();
     if (this.#stop !== undefined || this.#ended) return false;
-    if (code !== 'cap_exhausted' && (await CancellationScope.nonCancellable(() => key.replace(keyId)))) {
+    if (code !== 'cap_exhausted' && (await key.replace(keyId))) {
       key.guard((again, id) => void this.#refused(again, id));
       return true;
     }
@@ -215,13 +219,14 @@ function stopFailure({ code, reason }: { code: StopCode; reason?: string }, last
 
 /** Set once; both concern every key of the workflow. */
 function setVaultHandlers(): void {
-  if (opened.length > 0) return;
   setHandler(
     vaultRevokeSignal,
     async (argument) => {
       const reason = reasonOf(argument);
       const words = `Revoked by signal${reason === undefined ? '.' : `: ${reason}`}`;
-      await Promise.all(opened.map((vault) => vault.revoke(words)));
+      const alive = opened.filter(({ view }) => !view.ended);
+      if (alive.length === 0) revokedBetween = words;
+      await Promise.all(alive.map((vault) => vault.revoke(words)));
     },
     { description: 'Revokes the vault keys of this workflow. Nothing, a text, or {"reason": "…"}.' },
   );

@@ -120,7 +120,8 @@ function again(rows: Rows, now: number, input: ReserveInput, call: CallRow, send
   if (call.state === 'held') return { kind: 'in_progress', call };
   if (call.state === 'unknown') return resend(rows, now, input, call, sendBy);
   if (call.answer === null) {
-    const text = `already_executed: call ${call.call_id} did this (${call.vendor_id ?? 'no vendor id'}); its answer is gone.`;
+    const did = `${call.vendor_id ?? 'no vendor id'}, ${formatUsd(call.cost_micros ?? 0)}`;
+    const text = `already_executed: call ${call.call_id} did this (${did}); its answer is gone.`;
     return refuse(rows, now, input, new Refusal('already_executed', text, named));
   }
   return { kind: 'replay', call, answer: call.answer, remainingMicros: replayed(rows, now, input, call) };

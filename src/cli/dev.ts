@@ -4,12 +4,13 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import type { Command } from 'commander';
+import type { Logger } from 'pino';
+import type { ProxyOptions } from '../../proxy/options';
 import { parseEnv } from 'node:util';
-import { logLevelFromEnv, secretsFromEnv } from '../config';
-import { type DevStack, randomSecret, startDevStack } from '../devStack';
+import { logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
+import type { DevStack } from '../devStack';
 import { createLogger } from '../log';
-import { installTemporalRuntime } from '../worker';
-import { CliError } from './errors';
+import { randomSecret } from '../secrets';
 import { untilSignalled } from './lifetime';
 import { print, printJson, tell } from './output';
 import { parsePort } from './parse';
@@ -29,7 +30,7 @@ export function addDev(program: Command): void {
   program
     .command('dev')
     .description('Run everything on this machine: Temporal with its UI, a Stripe stand-in, the proxy, a worker.')
-    .option('--live', 'call the account of STRIPE_SECRET_KEY instead of the stand-in')
+    .option('--live', 'call the accounts of the environment (STRIPE_SECRET_KEY) instead of the stand-in')
     .option('--port <port>', 'port of the proxy', parsePort, 8787)
     .option('--temporal-port <port>', 'port of Temporal', parsePort, 7233)
     .option('--ui-port <port>', "port of Temporal's UI", parsePort, 8233)
@@ -41,14 +42,18 @@ export function addDev(program: Command): void {
 }
 
 async function dev(flags: Flags): Promise<void> {
-  const stripeSecret = process.env['STRIPE_SECRET_KEY'];
-  if (flags.live === true && !stripeSecret) throw new CliError('--live takes STRIPE_SECRET_KEY, which is not set.');
+  const signalled = untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order');
   await mkdir(flags.dir, { recursive: true });
   const keys = await readOrMakeKeys(join(flags.dir, 'dev.env'));
   const logger = createLogger({
     level: logLevelFromEnv(process.env, 'warn'),
     secrets: [...secretsFromEnv(process.env), ...Object.values(keys)],
   });
+  // Loaded when asked for: other commands start faster without.
+  const [{ startDevStack }, { installTemporalRuntime }] = await Promise.all([
+    import('../devStack.js'),
+    import('../worker.js'),
+  ]);
   installTemporalRuntime(logger);
   tell('Starting Temporal, the proxy and a worker …');
   const stack = await startDevStack({
@@ -63,18 +68,21 @@ async function dev(flags: Flags): Promise<void> {
       port: await free(flags.temporalPort),
       ui: (await free(flags.uiPort)) || true,
     },
-    ...(flags.live === true && stripeSecret !== undefined && { stripeSecret }),
+    ...(flags.live === true && { proxy: liveAccounts(keys, logger) }),
   });
   try {
     await writeKeys(join(flags.dir, 'dev.env'), stack);
     await announce(stack, flags);
-    await Promise.race([
-      untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order'),
-      stack.worker.done,
-    ]);
+    await Promise.race([signalled, stack.worker.done]);
   } finally {
     await stack.stop();
   }
+}
+
+/** The real accounts, checked as `keybrake proxy` checks them. */
+function liveAccounts(keys: DevKeys, logger: Logger): Pick<ProxyOptions, 'accounts' | 'fxFloor'> {
+  const { accounts, fxFloor = {} } = proxyOptionsFromEnv({ ...process.env, ...keys }, logger);
+  return { accounts, fxFloor };
 }
 
 interface DevKeys {

@@ -157,9 +157,9 @@ async function checkPollers(client: Client, { namespace, taskQueue }: TemporalPl
         // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the enum is in a package we do not depend on
         taskQueueType,
       });
-      if ((pollers ?? []).length > 0) return ok('worker', `polls ${taskQueue} for ${what}`);
+      if ((pollers ?? []).length > 0) return ok(what, `a worker polls ${taskQueue}`);
       const remedy = `Start one: keybrake worker --task-queue ${taskQueue}. Until then runs wait.`;
-      return bad('fail', 'worker', `none polls ${taskQueue} for ${what}`, remedy);
+      return bad('fail', what, `no worker polls ${taskQueue}`, remedy);
     }),
   );
 }

@@ -47,10 +47,11 @@ async function proxy(flags: Flags): Promise<void> {
   };
   const logger = createLogger({ level: logLevelFromEnv(env), secrets: secretsFromEnv(env) });
   // Loaded when asked for: other commands start faster without.
-  const { startProxy } = await import('../../proxy');
+  const { startProxy } = await import('../../proxy/index.js');
   const running = await startProxy(proxyOptionsFromEnv(env, logger));
+  const signalled = untilSignalled('no new calls; those in flight end and settle first');
   if (flags.json === true) await printJson({ url: running.url, port: running.port });
   else await print(`Keybrake proxy on ${running.url}`);
-  await untilSignalled('no new calls; those in flight end and settle first');
+  await signalled;
   await running.close();
 }

@@ -33,6 +33,22 @@ export function describeReport(workflowId: string, report: RunReport): string[] 
   ];
 }
 
+/** What to type next, where there is something to do. */
+export function adviceOn({ status, jobId, records }: RunReport): string[] {
+  const odd = (['declined', 'failed', 'unknown'] as const).filter((outcome) => records[outcome] > 0);
+  return [
+    ...(odd.length > 0 ? [`Why some ${listed(odd)}: keybrake audit --job ${jobId}`] : []),
+    ...(status === 'cap_exhausted'
+      ? [`To go on: keybrake raise --job ${jobId} --to USD, then the same run with --job-id ${jobId}`]
+      : []),
+  ];
+}
+
+function listed(outcomes: readonly ('declined' | 'failed' | 'unknown')[]): string {
+  const words = { declined: 'were declined', failed: 'failed', unknown: 'are unknown' };
+  return outcomes.map((outcome) => words[outcome]).join(' or ');
+}
+
 /** Worth a line only where earlier runs of the job have spent too. */
 function jobSpendOf({ spend, jobSpend }: RunReport): string | null {
   if (jobSpend === null || jobSpend.settled_usd === spend?.settled_usd) return null;

@@ -12,7 +12,7 @@ import { CliError, EXIT, explain } from './errors';
 import { print, printJson, tell } from './output';
 import { collect, parseCount, parseUsd } from './parse';
 import { type Progress, startProgress } from './progress';
-import { EXIT_OF, describeReport } from './report';
+import { EXIT_OF, adviceOn, describeReport } from './report';
 import { type RunFlags, type RunInput, readInputs } from './runInput';
 
 interface Flags extends RunFlags, TemporalFlags {
@@ -145,6 +145,7 @@ async function waitFor(handle: WorkflowHandle, label: string, progress: Progress
 async function show({ workflowId, report, error }: Ending): Promise<void> {
   if (report === null) return tell(`${workflowId}: ${error}`);
   for (const line of describeReport(workflowId, report)) await print(line);
+  for (const line of adviceOn(report)) tell(line);
 }
 
 /** First Ctrl-C: cancel and wait. Second: leave. Answers how to forget about it. */

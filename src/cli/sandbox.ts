@@ -35,9 +35,10 @@ async function sandbox({ port, secretKey, delay, json }: Flags): Promise<void> {
     ...(secretKey !== undefined && { secretKey }),
     ...(delay !== undefined && { delayMs: delay }),
   });
+  const signalled = untilSignalled('ending');
   if (json === true) await printJson({ url: running.url, port: running.port });
   else await print(`Stripe stand-in on ${running.url}`);
   tell(`Point the proxy to it: KEYBRAKE_STRIPE_UPSTREAM=${running.url}`);
-  await untilSignalled('ending');
+  await signalled;
   await running.stop();
 }

@@ -1,9 +1,8 @@
 /** `keybrake worker`: a Temporal worker that serves `pipelineRun`. */
-import { NativeConnection } from '@temporalio/worker';
+import type { NativeConnection } from '@temporalio/worker';
 import type { Command } from 'commander';
 import { logLevelFromEnv, secretsFromEnv, workerOptionsFromEnv } from '../config';
 import { createLogger } from '../log';
-import { type RunningWorker, installTemporalRuntime, startWorker } from '../worker';
 import { type TemporalFlags, type TemporalPlace, temporalFlags, temporalPlace } from './connect';
 import { CliError } from './errors';
 import { untilSignalled } from './lifetime';
@@ -36,6 +35,8 @@ async function work(flags: Flags): Promise<void> {
   };
   const settings = workerOptionsFromEnv(env);
   const logger = createLogger({ level: logLevelFromEnv(env), secrets: secretsFromEnv(env) });
+  // Loaded when asked for: other commands start faster without.
+  const { installTemporalRuntime, startWorker } = await import('../worker.js');
   installTemporalRuntime(logger);
   const place = temporalPlace(flags);
   const connection = await connect(place);
@@ -45,25 +46,22 @@ async function work(flags: Flags): Promise<void> {
       ...(flags.concurrency !== undefined && { maxConcurrentActivityTaskExecutions: flags.concurrency }),
     };
     const running = await startWorker({ ...settings, connection, namespace, taskQueue, workerOptions });
+    const signalled = untilSignalled('no new work; calls in flight end first');
     if (flags.json === true) await printJson({ address, namespace, taskQueue, sourceDir: settings.sourceDir });
     else await print(`Keybrake worker on task queue ${taskQueue} of ${namespace} at ${address}`);
-    await untilEnded(running);
+    await Promise.race([signalled, running.done]);
+    await running.stop();
   } finally {
     await connection.close();
   }
 }
 
 async function connect({ connectionOptions, address }: TemporalPlace): Promise<NativeConnection> {
+  const { NativeConnection } = await import('@temporalio/worker');
   try {
     return await NativeConnection.connect(connectionOptions);
   } catch (error) {
     const remedy = 'Say where it is with --temporal-address or TEMPORAL_ADDRESS.';
     throw new CliError(`No answer from Temporal at ${address}. ${remedy}`, { cause: error });
   }
-}
-
-async function untilEnded(running: RunningWorker): Promise<void> {
-  const signalled = untilSignalled('no new work; calls in flight end first');
-  await Promise.race([signalled, running.done]);
-  await running.stop();
 }

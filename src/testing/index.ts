@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { startProxy } from '../../proxy';
 import { KeybrakeClient } from '../../proxy/client';
 import type { ProxyOptions, RunningProxy } from '../../proxy/options';
-import { randomSecret } from '../devStack';
 import { createLogger } from '../log';
+import { randomSecret } from '../secrets';
 
 export { type Finding, type ScanOptions, scanFile, scanHistory, scanText } from './scan';
 export { type Sandbox, type SandboxOptions, type SandboxStats, startSandbox } from '../sandbox';

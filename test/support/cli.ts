@@ -24,6 +24,13 @@ interface Options {
   readonly cwd?: string;
 }
 
+const children: ChildProcess[] = [];
+
+// What a failed test has left running must not outlive it. What a command itself has started ends with it.
+afterAll(() => {
+  for (const child of children) if (child.exitCode === null) child.kill('SIGKILL');
+});
+
 /** No setting of the machine that the tests run on reaches the command. */
 function cleanEnv(): Record<string, string | undefined> {
   const kept = Object.entries(process.env).filter(([name]) => !/^(KEYBRAKE|STRIPE|TEMPORAL_(?!CLI))/.test(name));
@@ -36,6 +43,7 @@ export function start(args: readonly string[], { env = {}, cwd }: Options = {}):
     ...(cwd !== undefined && { cwd }),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  children.push(child);
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk) => (stdout += String(chunk)));

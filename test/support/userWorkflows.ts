@@ -1,0 +1,162 @@
+/** A user's own workflows beside the pack's, for the tests of the plugin. */
+import {
+  ApplicationFailure,
+  CancellationScope,
+  continueAsNew,
+  executeChild,
+  proxyActivities,
+  proxyLocalActivities,
+  sleep,
+} from '@temporalio/workflow';
+import { type VaultKeyOptions, type VaultKeySettings, withVaultKey } from '../../workflows';
+import type { userActivities } from './userActivities';
+
+export * from '../../workflows';
+
+type Activities = ReturnType<typeof userActivities>;
+
+const { charge, chargeByFetch, swallow, seesNoVault, context, twoCalls } = proxyActivities<Activities>({
+  startToCloseTimeout: '30 seconds',
+  retry: { maximumAttempts: 4, initialInterval: '50ms' },
+});
+const local = proxyLocalActivities<Activities>({ startToCloseTimeout: '30 seconds', retry: { maximumAttempts: 2 } });
+
+export function keyOptions(usdCap: number, change: Partial<VaultKeyOptions> = {}): VaultKeyOptions {
+  return {
+    vendor: 'stripe',
+    usdCap,
+    allowedEndpoints: ['POST /v1/payment_intents'],
+    ttl: '1h',
+    label: 'test/user',
+    ...change,
+  };
+}
+
+/** Charges the customers one after the other. */
+export async function chargeAll(ids: string[], usdCap: number, settings?: VaultKeySettings) {
+  let done = 0;
+  const keyId = await withVaultKey(
+    keyOptions(usdCap),
+    async (vault) => {
+      for (const id of ids) {
+        await charge(id);
+        done += 1;
+      }
+      return vault.keyId;
+    },
+    settings,
+  );
+  return { done, keyId };
+}
+
+/** Swallows every failure, in the workflow and in the activity. */
+export async function swallowAll(
+  ids: string[],
+  usdCap: number,
+  how: 'workflow' | 'activity',
+  settings?: VaultKeySettings,
+) {
+  return withVaultKey(
+    keyOptions(usdCap),
+    async () => {
+      for (const id of ids) {
+        if (how === 'activity') await swallow(id);
+        else await charge(id).catch(() => undefined);
+      }
+      return 'swallowed';
+    },
+    settings,
+  );
+}
+
+export async function chargeAndSleep(ids: string[]) {
+  return withVaultKey(keyOptions(1_000), async (vault) => {
+    for (const id of ids) await charge(id);
+    const { settled_usd: settled } = await vault.spend();
+    await sleep('1 minute');
+    return settled;
+  });
+}
+
+export async function failInside(ids: string[]) {
+  return withVaultKey(keyOptions(1_000), async () => {
+    for (const id of ids) await charge(id);
+    throw ApplicationFailure.nonRetryable('the user fails', 'user.failure');
+  });
+}
+
+/** Leaves an activity behind that nobody waits for. */
+export async function leaveBehind(id: string) {
+  return withVaultKey(keyOptions(1_000), async () => {
+    charge(id, 500).catch(() => undefined);
+    await sleep(200);
+    return 'left';
+  });
+}
+
+export async function byFetch(id: string) {
+  return withVaultKey(keyOptions(1_000), () => chargeByFetch(id));
+}
+
+export async function twice(id: string) {
+  return withVaultKey(keyOptions(1_000), () => twoCalls(id));
+}
+
+export async function withoutVault() {
+  return seesNoVault('x');
+}
+
+export async function withoutRecordId() {
+  return withVaultKey(keyOptions(1_000), () => context());
+}
+
+export async function withActivityId(id: string) {
+  return withVaultKey(keyOptions(1_000), () => context.executeWithOptions({ activityId: id }, []));
+}
+
+export async function forbidden() {
+  return withVaultKey(keyOptions(1_000, { allowedEndpoints: ['GET /v1/payment_intents/:id'] }), () =>
+    charge('forbidden_1'),
+  );
+}
+
+export async function wrongOptions(change: object) {
+  return withVaultKey({ ...keyOptions(1_000), ...change }, async () => 'never');
+}
+
+export async function inLocalActivity(id: string) {
+  return withVaultKey(keyOptions(1_000), () => local.charge(id));
+}
+
+/** The context goes on into a child, and over its continue-as-new. */
+export async function parentOf(id: string) {
+  return withVaultKey(keyOptions(1_000), () => executeChild(childOf, { args: [id, 0] }));
+}
+
+export async function childOf(id: string, generation: number): Promise<string> {
+  await charge(`${id}_${generation}`);
+  if (generation < 2) await continueAsNew<typeof childOf>(id, generation + 1);
+  return `${id}_${generation}`;
+}
+
+export async function twoKeys(id: string) {
+  const first = await withVaultKey(keyOptions(10), async (vault) => {
+    await charge(`${id}_a`);
+    return vault.jobId;
+  });
+  const second = await withVaultKey(keyOptions(20), async (vault) => {
+    await charge(`${id}_b`);
+    await charge(`${id}_c`);
+    return vault.jobId;
+  });
+  return [first, second];
+}
+
+/** A scope of the user's own inside: its cancellation is the user's business. */
+export async function ownScope(id: string) {
+  return withVaultKey(keyOptions(1_000), async () => {
+    await CancellationScope.withTimeout(50, () => sleep('1 minute')).catch(() => undefined);
+    await charge(id);
+    return 'fine';
+  });
+}
