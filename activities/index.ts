@@ -1,5 +1,6 @@
 /** The pack's activities, for a worker that is set up by hand; `KeybrakePlugin` adds them, and more, by itself. */
 import { ACTIVITIES } from '../workflows/plan';
+import { beating } from './beat';
 import { callChunk } from './callChunk';
 import { callRecord } from './callRecord';
 import { issue, raise, revoke, spend } from './control';
@@ -30,13 +31,13 @@ export function activitiesOf(runtime: Runtime): KeybrakeActivities {
   return {
     [ACTIVITIES.prepare]: failing((input) => prepareRun(runtime, input)),
     [ACTIVITIES.page]: failing((input) => page(env, input)),
-    [ACTIVITIES.callRecord]: failing((input) => callRecord(runtime, input)),
+    [ACTIVITIES.callRecord]: failing((input) => beating(() => callRecord(runtime, input))),
     [ACTIVITIES.callChunk]: failing((input) => callChunk(runtime, input)),
     [ACTIVITIES.issue]: failing((input) => issue(client, input)),
     [ACTIVITIES.revoke]: failing((input) => revoke(client, input)),
     [ACTIVITIES.raise]: failing((input) => raise(client, input)),
     [ACTIVITIES.spend]: failing((input) => spend(client, input)),
-    [ACTIVITIES.lookUp]: failing((input) => lookUp(runtime, input)),
+    [ACTIVITIES.lookUp]: failing((input) => beating(() => lookUp(runtime, input))),
     [ACTIVITIES.guard]: (input) => guards.start(input),
     [ACTIVITIES.writeResults]: failing((input) => writeResults(runtime, input)),
   };

@@ -12,6 +12,7 @@ import type {
 } from '@temporalio/worker';
 import { readVaultHeader, type RecordPointer } from '../workflows/headers';
 import type { RecordResult } from '../workflows/plan';
+import { beating } from './beat';
 import { CallContext, callContexts } from './callContext';
 import { refusalFailure, refusalOf, terminalCodeOf, toFailure } from './failures';
 import { pageOfReader } from './pages';
@@ -54,7 +55,7 @@ async function runRecord(
 ): Promise<RecordResult> {
   const record = await readRecord(source, ref, context.runtime.env);
   try {
-    await mapped(context, () => next({ ...input, args: [record] }));
+    await beating(() => mapped(context, () => next({ ...input, args: [record] })));
   } catch (error) {
     const { last } = context;
     // A decline is an answer: to ask again is to be told the same.

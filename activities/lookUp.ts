@@ -1,5 +1,4 @@
 /** `keybrake.lookUp`: what became of records whose activity ended without an answer, by the ledger's call rows. */
-import { heartbeat } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { noOutcomes, type RecordRef } from '../workflows/plan';
 import { activityIdFor } from './recordKeys';
@@ -21,7 +20,6 @@ export async function lookUp(runtime: Runtime, input: LookUpInput): Promise<Coun
           ? ({ outcome: 'failed' } as const)
           : await outcomeInLedger(runtime, input, activityId ?? activityIdFor(id), offset);
       counts[found.outcome] += 1;
-      heartbeat();
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));

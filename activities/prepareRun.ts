@@ -1,21 +1,14 @@
 /** `keybrake.prepare`: the raw input becomes a plan, or a failure that names every wrong field. */
-import { heartbeat } from '@temporalio/activity';
 import type { Limits, LimitedPlan } from '../workflows/limits';
 import type { Plan } from '../workflows/plan';
+import { beating } from './beat';
 import type { Runtime } from './runtime';
 import { prepare, readChunks, type SourceEnv } from './sources';
 import type { PrepareInput } from './types';
 
-const BEAT_MS = 5_000;
-
 export async function prepareRun({ env, limits }: Runtime, { input, facts }: PrepareInput): Promise<LimitedPlan> {
-  const beat = setInterval(() => heartbeat(), BEAT_MS);
-  try {
-    const plan = await prepare(input, facts, env);
-    return limits === undefined ? plan : { ...(await recut(plan, limits, env)), limits };
-  } finally {
-    clearInterval(beat);
-  }
+  const plan = await beating(() => prepare(input, facts, env));
+  return limits === undefined ? plan : { ...(await recut(plan, limits, env)), limits };
 }
 
 /** The plan in shards of another size. */

@@ -1,27 +1,20 @@
 /** `keybrake.writeResults`: the results file, out of the source and every call row of the job. */
-import { heartbeat } from '@temporalio/activity';
 import type { CallView } from '../proxy/contract';
+import { beating } from './beat';
 import { writeResults as write } from './results';
 import type { Runtime } from './runtime';
 import type { SourceItem } from './sources';
 import type { WriteResultsInput } from './types';
 
-const BEAT_MS = 5_000;
-
 export async function writeResults(
   { client, env }: Runtime,
   { plan, keyId, jobId }: WriteResultsInput,
 ): Promise<{ readonly path: string }> {
-  const beat = setInterval(() => heartbeat(), BEAT_MS);
-  try {
-    const calls = client.streamCalls({ job_id: jobId });
-    // Only the reader itself can tell the records that were never called.
-    const items = plan.source.kind === 'activity' ? { items: called(client.streamCalls({ key_id: keyId })) } : {};
-    const { path } = await write({ plan, keyId, calls, ...items }, env);
-    return { path };
-  } finally {
-    clearInterval(beat);
-  }
+  const calls = client.streamCalls({ job_id: jobId });
+  // Only the reader itself can tell the records that were never called.
+  const items = plan.source.kind === 'activity' ? { items: called(client.streamCalls({ key_id: keyId })) } : {};
+  const { path } = await beating(() => write({ plan, keyId, calls, ...items }, env));
+  return { path };
 }
 
 /** The records of a user's reader that this run called, in the order of their first calls. */

@@ -3,7 +3,7 @@
 /** A vault key wherever it stands. */
 export const VAULT_KEY = /vk_[A-Za-z0-9_]{20,}/g;
 
-/** What looks like a credential, and what is left of it. The name in front stays, so that the line can be understood. */
+/** What looks like a credential, and what is left of it: the name in front stays, so that the line makes sense. */
 const PATTERNS: readonly (readonly [RegExp, string])[] = [
   [VAULT_KEY, 'vk_[hidden]'],
   [/\b((?:sk|rk)_(?:org_)?(?:live|test))_[A-Za-z0-9]{6,}/g, '$1_[hidden]'],

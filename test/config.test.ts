@@ -35,7 +35,8 @@ function complaints(env: Record<string, string>, read: (env: Record<string, stri
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const secrets = Object.values(env).filter((value) => /^(sk|rk|kb|pk)_/.test(value));
-    if (secrets.some((secret) => error.message.includes(secret))) throw new Error('a message quotes a secret');
+    if (secrets.some((secret) => error.message.includes(secret)))
+      throw new Error('it quotes a secret', { cause: error });
     return error.complaints.map(({ setting, problem, remedy }) => `${setting} ${problem} ${remedy}`);
   }
 }

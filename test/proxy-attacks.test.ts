@@ -49,6 +49,7 @@ describe('a body that can be read in two ways is refused, and nothing is forward
     ['an indexed amount', form('amount[0]=1&currency=usd')],
     ['a map of amounts', form('amount[value]=1&currency=usd')],
     ['an amount and a list of amounts', form('amount=1&amount[]=999999&currency=usd')],
+    ['a customer twice', form('amount=1&currency=usd&customer=cus_1&customer=cus_2')],
     ['the currency twice', form('amount=1&currency=usd&currency=jpy')],
     ['no amount', form('currency=usd')],
     ['no currency', form('amount=1')],
@@ -145,7 +146,9 @@ describe('a field, header or route that would move money elsewhere or hand out s
     for (const method of ['GET', 'POST'] as const) {
       const answer = await rig.call(key.vault_key, { path: `/stripe${path}`, method, body: '' });
       expect([answer.status, answer.code]).toEqual([403, 'endpoint_forbidden']);
-      await expect(rig.issue({ usd_cap: 1, allowed_endpoints: [`${method} ${path}`] })).rejects.toThrow();
+      await expect(rig.issue({ usd_cap: 1, allowed_endpoints: [`${method} ${path}`] })).rejects.toMatchObject({
+        status: 400,
+      });
     }
     await nothingHappened();
   });

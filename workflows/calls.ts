@@ -13,6 +13,12 @@ type Input<N extends Name> = Parameters<KeybrakeActivities[N]>[0];
 
 const SAFE = { cancellationType: 'WAIT_CANCELLATION_COMPLETED', allowEagerDispatch: false } as const;
 
+/**
+ * A worker that stops may leave a task that it was given but never began; the activities beat in the background, so that
+ * it is tried again so soon.
+ */
+export const HEARTBEAT_MS = 30_000;
+
 /** A proxy that is restarted answers again within minutes; longer than that, the run reports it. */
 const CONTROL_TIMEOUT_MS = 10 * 60_000;
 
@@ -36,7 +42,7 @@ export function callActivity<N extends Name>(
 
 /** Options of an activity that is neither a vendor call nor long: high priority, so that it passes the calls. */
 export const CONTROL: ActivityOptions = {
-  startToCloseTimeout: 60_000,
+  startToCloseTimeout: 30_000,
   scheduleToCloseTimeout: CONTROL_TIMEOUT_MS,
   retry: { initialInterval: 500, maximumInterval: 15_000 },
   priority: { priorityKey: 1 },
@@ -48,6 +54,7 @@ export function vendorCall(ttlMs: number): ActivityOptions {
     // The proxy waits up to 2 s for budget, 20 s for a first call and 25 s for the vendor.
     startToCloseTimeout: 120_000,
     scheduleToCloseTimeout: ttlMs + CONTROL_TIMEOUT_MS,
+    heartbeatTimeout: HEARTBEAT_MS,
     retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 60 },
   };
 }
@@ -57,6 +64,7 @@ export function ownCall(ttlMs: number): ActivityOptions {
   return {
     startToCloseTimeout: 10 * 60_000,
     scheduleToCloseTimeout: ttlMs + CONTROL_TIMEOUT_MS,
+    heartbeatTimeout: HEARTBEAT_MS,
     retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 10 },
   };
 }
@@ -66,7 +74,7 @@ export function chunkCall(ttlMs: number): ActivityOptions {
   return {
     startToCloseTimeout: ttlMs + CONTROL_TIMEOUT_MS,
     scheduleToCloseTimeout: ttlMs + CONTROL_TIMEOUT_MS,
-    heartbeatTimeout: 30_000,
+    heartbeatTimeout: HEARTBEAT_MS,
     retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 60 },
   };
 }
@@ -92,5 +100,5 @@ export function callLocal<N extends LocalName>(
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',
     summary,
   });
-  return CancellationScope.nonCancellable(async () => activities[name]?.(input) as Promise<Answer<N>>);
+  return CancellationScope.nonCancellable(() => activities[name]?.(input) as Promise<Answer<N>>);
 }

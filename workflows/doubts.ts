@@ -1,6 +1,6 @@
 /** Records that were scheduled and left no outcome: the ledger knows what became of them. */
 import { log } from '@temporalio/workflow';
-import { callActivity, CONTROL, controlId } from './calls';
+import { callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
 import type { LimitedPlan } from './limits';
 import { ACTIVITIES, type Outcome, type RecordRef, type ShardRange } from './plan';
 import type { Doubt } from './units';
@@ -62,7 +62,7 @@ async function ask(
       ...CONTROL,
       startToCloseTimeout: 10 * 60_000,
       scheduleToCloseTimeout: 20 * 60_000,
-      heartbeatTimeout: 30_000,
+      heartbeatTimeout: HEARTBEAT_MS,
       activityId: controlId('lookUp', start),
       summary: `what became of ${records} records`,
     });

@@ -1,7 +1,7 @@
 /** The end of a run, in the one order that neither loses an outcome nor leaves a key open. */
 import { allHandlersFinished, ApplicationFailure, CancelledFailure, condition, log } from '@temporalio/workflow';
 import type { VaultSpend } from '../activities/types';
-import { callActivity, CONTROL, controlId } from './calls';
+import { callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
 import { lookUpDoubts } from './doubts';
 import { rootFailure } from './failures';
 import type { RunKey } from './key';
@@ -104,7 +104,7 @@ async function writeResults(plan: LimitedPlan, key: RunKey): Promise<string | nu
     summary: `results into ${results.path}`,
     startToCloseTimeout: 60 * 60_000,
     scheduleToCloseTimeout: 2 * 60 * 60_000,
-    heartbeatTimeout: 60_000,
+    heartbeatTimeout: HEARTBEAT_MS,
     retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 10 },
   });
   return path;

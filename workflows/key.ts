@@ -1,11 +1,9 @@
 /** The vault key of one workflow run: issued once, guarded while the run is open, revoked at its end. */
 import { CancellationScope, log, workflowInfo } from '@temporalio/workflow';
 import type { GuardOutput, IssuedVault, KeyRequest, VaultSpend } from '../activities/types';
-import { callActivity, callLocal, controlId } from './calls';
+import { callActivity, callLocal, controlId, HEARTBEAT_MS } from './calls';
 import { ACTIVITIES, type StopCode } from './plan';
 
-/** How long a worker may be silent until another takes over its guard. */
-const GUARD_HEARTBEAT_MS = 30_000;
 /** Above the lease: what a revocation that is not confirmed waits until the key is dead by itself. */
 const LEASE_MARGIN_MS = 30_000;
 const EXPIRY_MARGIN_MS = 10 * 60_000;
@@ -77,7 +75,7 @@ export class RunKey {
         activityId: controlId('guard', keyId),
         summary: `guard of ${keyId}`,
         startToCloseTimeout: untilExpiryMs,
-        heartbeatTimeout: GUARD_HEARTBEAT_MS,
+        heartbeatTimeout: HEARTBEAT_MS,
         retry: { initialInterval: 1_000, maximumInterval: 10_000 },
         priority: { priorityKey: 1 },
       },

@@ -5,7 +5,7 @@
  */
 import { CancellationScope, condition, workflowInfo } from '@temporalio/workflow';
 import type { KeyRequest } from '../activities/types';
-import { callActivity, CONTROL, controlId } from './calls';
+import { callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
 import { finish, reportWithoutKey } from './ending';
 import { endingInFailure } from './failures';
 import type { Gate } from './gate';
@@ -69,7 +69,7 @@ function prepare(input: unknown): Promise<LimitedPlan> {
       // A source of many gigabytes takes minutes; a worker that has it may come up late.
       startToCloseTimeout: 60 * 60_000,
       scheduleToCloseTimeout: 2 * 60 * 60_000,
-      heartbeatTimeout: 60_000,
+      heartbeatTimeout: HEARTBEAT_MS,
     },
   );
 }

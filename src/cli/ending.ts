@@ -25,7 +25,7 @@ export async function endingOf(handle: WorkflowHandle): Promise<Ending> {
   }
 }
 
-/** A failed run has its report in the failure. Temporal drops that of a cancelled one, but its last state can be asked. */
+/** A failed run has its report in the failure. Temporal drops a cancelled one's, but its last state can be asked. */
 async function reportOf(handle: WorkflowHandle, { cause }: WorkflowFailedError): Promise<RunReport | null> {
   if (cause instanceof ApplicationFailure) {
     const [report] = cause.details ?? [];

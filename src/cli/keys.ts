@@ -13,6 +13,7 @@ import { withProxy } from './connect';
 import { type Column, fields, print, printJson, table, tell } from './output';
 import { collect, micros, parseCount, parsePairs, parseRates, parseUsd } from './parse';
 import { choice } from './choice';
+import { describeCalls } from './report';
 
 interface ListFlags {
   readonly label?: string;
@@ -135,7 +136,6 @@ async function show(keyId: string, { json }: { readonly json?: boolean }): Promi
 /** A key in words, for `keys show` and `status`. */
 export function describeKey(key: KeyView): string[] {
   const { spend } = key;
-  const calls = Object.entries(spend.calls).filter(([, count]) => count > 0);
   const state = [
     key.state,
     key.exhausted_by && `by ${key.exhausted_by}`,
@@ -153,7 +153,7 @@ export function describeKey(key: KeyView): string[] {
       ['held', formatUsd(micros(spend.held_usd))],
       ['unknown', formatUsd(micros(spend.unknown_usd))],
       ['remaining', spend.remaining_usd === null ? null : formatUsd(micros(spend.remaining_usd))],
-      ['calls', calls.length === 0 ? 'none' : calls.map(([name, count]) => `${count} ${name}`).join(', ')],
+      ['calls', describeCalls(spend)],
       ['allowed', key.allowed_endpoints.join(', ')],
       ['expires', key.expires_at],
       ['lease until', key.lease_expires_at],

@@ -64,6 +64,8 @@ export function describeStatus(workflowId: string, status: RunStatusView): strin
     ...fields([
       ['records', describeCounts(status.records)],
       ['in flight', String(status.inFlight)],
+      // Shards tell of their records only now and then; the ledger knows every call.
+      ['calls', status.spend === null ? null : describeCalls(status.spend)],
       ['spent', status.spend === null ? null : `${describeSpend(status.spend)}${cap}`],
       ['key', status.keyId === null ? null : `${status.keyId} ${status.keyState ?? ''}`.trim()],
       ['job', status.jobId],
@@ -79,6 +81,12 @@ export function describeCounts(counts: OutcomeCounts & { readonly total: number 
   );
   const total = counts.total === null ? '' : `${grouped(counts.total)}: `;
   return `${total}${parts.length === 0 ? 'none has ended' : parts.join(', ')}`;
+}
+
+/** `200 settled, 2 refused`: a key's or job's calls by state. */
+export function describeCalls({ calls }: Spend): string {
+  const parts = Object.entries(calls).filter(([, count]) => count > 0);
+  return parts.length === 0 ? 'none' : parts.map(([state, count]) => `${grouped(count)} ${state}`).join(', ');
 }
 
 /** `$500.00 settled, $2.50 unknown`. What is zero is left out, but for what is settled. */

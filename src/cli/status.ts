@@ -9,7 +9,7 @@ import { CliError, explain } from './errors';
 import { describeKey } from './keys';
 import { fields, print, printJson } from './output';
 import { micros } from './parse';
-import { describeReport, describeSpend, describeStatus } from './report';
+import { describeCalls, describeReport, describeSpend, describeStatus } from './report';
 
 interface Flags extends TemporalFlags {
   readonly job?: string;
@@ -56,14 +56,13 @@ async function jobOf(jobId: string): Promise<Found> {
 /** A job in words. */
 export function describeJob(job: JobView): string[] {
   const { spend } = job;
-  const calls = Object.entries(spend.calls).filter(([, count]) => count > 0);
   return [
     `${job.job_id}${job.exhausted ? ': its cap is exhausted' : ''}`,
     ...fields([
       ['cap', job.usd_cap === null ? 'none' : formatUsd(micros(job.usd_cap))],
       ['spent', describeSpend(spend)],
       ['remaining', spend.remaining_usd === null ? null : formatUsd(micros(spend.remaining_usd))],
-      ['calls', calls.length === 0 ? 'none' : calls.map(([name, count]) => `${count} ${name}`).join(', ')],
+      ['calls', describeCalls(spend)],
       ['since', job.created_at],
     ]),
   ];

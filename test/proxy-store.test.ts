@@ -1,0 +1,77 @@
+/** Fail closed: while the ledger cannot be written no call goes out, and what was sent before is not forgotten. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { KeybrakeClient } from '../proxy/client';
+import { type Sandbox, startSandbox } from '../src/sandbox';
+import { type Running, start } from './support/cli';
+import { type Answer, balanced, books, callerOf, keyBody, parallel, tally, until } from './support/rig';
+
+const SECRET = 'sk_test_full_disk_0123456789';
+const ADMIN = 'kb_admin_0123456789abcdef';
+
+/** A limit on the size of files stands in for a full disk. Only Linux can set one on a process that runs. */
+const describeOnLinux = spawnSync('prlimit', ['--version']).status === 0 ? describe : describe.skip;
+
+let sandbox: Sandbox;
+let folder: string;
+let proxy: Running;
+beforeEach(async () => {
+  sandbox = await startSandbox({ secretKey: SECRET, delayMs: 60 });
+  folder = mkdtempSync(join(tmpdir(), 'keybrake-store-'));
+  proxy = start(['proxy', '--port', '0', '--store', `sqlite:${join(folder, 'ledger.db')}`], {
+    cwd: folder,
+    env: { KEYBRAKE_API_KEY: ADMIN, STRIPE_SECRET_KEY: SECRET, KEYBRAKE_STRIPE_UPSTREAM: sandbox.url },
+  });
+});
+afterEach(async () => {
+  proxy.child.kill('SIGKILL');
+  await proxy.ended;
+  await sandbox.stop();
+  rmSync(folder, { recursive: true });
+});
+
+function limitFiles(bytes: number | 'unlimited'): void {
+  execFileSync('prlimit', ['--pid', String(proxy.child.pid), `--fsize=${bytes}:unlimited`]);
+}
+
+describeOnLinux('a ledger that cannot be written', () => {
+  test('503 store_unavailable and nothing is sent; calls in flight settle once it can be', async () => {
+    const [, url = ''] = await proxy.said(/proxy on (http:\S+)/);
+    const client = new KeybrakeClient({ url, apiKey: ADMIN });
+    const caller = callerOf(url);
+    const key = await client.issueKey(keyBody({ usd_cap: 100 }));
+    expect((await caller.call(key.vault_key, { key: 'before' })).status).toBe(200);
+
+    // Ten calls are at the vendor when the disk fills up.
+    sandbox.setFaults({ delayMs: 400 });
+    let answered = 0;
+    const inFlight = parallel(10, 10, async (index) => {
+      const answer = await caller.call(key.vault_key, { key: `flight:${index}` });
+      answered += 1;
+      return answer;
+    });
+    await until('ten calls are at the vendor', () => sandbox.requests().length === 11 || undefined);
+    limitFiles(statSync(join(folder, 'ledger.db-wal')).size);
+
+    const refused: Answer[] = await parallel(20, 5, (index) => caller.call(key.vault_key, { key: `full:${index}` }));
+    expect(tally(refused)).toEqual({ '503 store_unavailable': 20 });
+    for (const { headers, json } of refused) {
+      expect(headers).toMatchObject({ 'stripe-should-retry': 'true', 'request-id': expect.stringMatching(/./) });
+      expect(json.error.message).toContain('store_unavailable');
+    }
+    expect(sandbox.requests()).toHaveLength(11);
+
+    await until('the vendor has executed all', () => sandbox.stats().stripe.executedCharges === 11 || undefined);
+    // They are executed and not yet settled durably, so nobody is told; later calls are answered meanwhile.
+    await parallel(5, 1, (index) => caller.call(key.vault_key, { key: `full:${index}` }));
+    expect({ answeredBeforeSettled: answered }).toEqual({ answeredBeforeSettled: 0 });
+    limitFiles('unlimited');
+    expect(tally(await inFlight)).toEqual({ '200': 10 });
+    expect((await caller.call(key.vault_key, { key: 'full:0' })).status).toBe(200);
+    expect(await books({ client, sandbox }, key.key_id)).toEqual(balanced(12, 60));
+    await caller.close();
+    await client.close();
+  });
+});
