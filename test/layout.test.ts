@@ -28,7 +28,7 @@ const RULES: readonly Rule[] = [
     types: /^@temporalio\/worker$/ },
   { files: /^workflows\//,                 own: /^(workflows\/|activities\/contract\/|proxy\/contract$)/,
     packages: /^@temporalio\/(workflow|common)$/, types: /^activities\// },
-  { files: /^src\/sandbox\//,              own: /^src\/sandbox(\/|$)/,                 packages: /^node:/ },
+  { files: /^src\/sandbox\//,              own: /^src\/sandbox(\/|$)/,                 packages: /^(node:|zod$)/ },
   { files: /^src\//,                       own: /^(src|workflows|activities|proxy)(\/|$)/, packages: /./ },
   { files: /^examples\//,                  own: /^(examples\/|src$|workflows$|activities$)/, packages: /^@temporalio\// },
 ];
