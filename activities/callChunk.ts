@@ -6,7 +6,7 @@
 import { activityInfo, Context, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Outcome, StopCode } from '../workflows/plan';
+import type { Outcome, StopCode } from './contract/plan';
 import { givenUp, tryRecord } from './callRecord';
 import type { Caller } from './recordCall';
 import type { Runtime } from './runtime';

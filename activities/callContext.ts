@@ -1,7 +1,7 @@
 /** What `vault()` finds in an activity: whose key pays, and what the proxy answered to this activity so far. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { isTerminalRefusal } from '../proxy/contract';
-import type { VaultHeader } from '../workflows/headers';
+import type { VaultHeader } from './contract/headers';
 import { type Refused, refusalIn } from './failures';
 import { type Caller, isReplay, vendorCodeOf } from './recordCall';
 import type { Runtime } from './runtime';

@@ -9,7 +9,7 @@ import { type Again, type Attempt, attemptRecord, type Caller } from './recordCa
 import type { Runtime } from './runtime';
 import { readRecord } from './sources';
 import type { CallInput, CallRecordInput, CallRecordOutput } from './types';
-import type { RecordRef } from '../workflows/plan';
+import type { RecordRef } from './contract/plan';
 import type { SourceRecord } from './fields';
 
 /** Attempts after which a call without a clear answer is left to the reconciler and the look-up at the end. */

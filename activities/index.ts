@@ -1,5 +1,5 @@
 /** The pack's activities, for a worker that is set up by hand; `KeybrakePlugin` adds them, and more, by itself. */
-import { ACTIVITIES } from '../workflows/plan';
+import { ACTIVITIES } from './contract/plan';
 import { beating } from './beat';
 import { callChunk } from './callChunk';
 import { callRecord } from './callRecord';

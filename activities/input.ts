@@ -2,7 +2,7 @@
 import ms, { type StringValue } from 'ms';
 import { z } from 'zod';
 import { CAP_USD_MAX, usdToMicros, VENDOR_IDS, type Issue } from '../proxy/contract';
-import type { Plan, PlannedCall } from '../workflows/plan';
+import type { Plan, PlannedCall } from './contract/plan';
 import { crossIssues, inlineIssues } from './inputChecks';
 import { invalidInput, joinPath, unknownField, type KnownFields } from './inputIssues';
 import { sha256 } from './recordKeys';

@@ -10,8 +10,8 @@ import type {
   ActivityInterceptorsFactory,
   Next,
 } from '@temporalio/worker';
-import { readVaultHeader, type RecordPointer } from '../workflows/headers';
-import type { RecordResult } from '../workflows/plan';
+import { readVaultHeader, type RecordPointer } from './contract/headers';
+import type { RecordResult } from './contract/plan';
 import { beating } from './beat';
 import { CallContext, callContexts } from './callContext';
 import { refusalFailure, refusalOf, terminalCodeOf, toFailure } from './failures';

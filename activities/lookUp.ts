@@ -1,6 +1,6 @@
 /** `keybrake.lookUp`: what became of records whose activity ended without an answer, by the ledger's call rows. */
 import { ApplicationFailure } from '@temporalio/common';
-import { noOutcomes, type RecordRef } from '../workflows/plan';
+import { noOutcomes, type RecordRef } from './contract/plan';
 import { activityIdFor } from './recordKeys';
 import { outcomeInLedger } from './recordCall';
 import type { Runtime } from './runtime';

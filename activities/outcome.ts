@@ -3,7 +3,7 @@
  * send (a cancel during retry backoff); the ledger has not.
  */
 import type { CallState, CallView } from '../proxy/contract';
-import type { RecordResult } from '../workflows/plan';
+import type { RecordResult } from './contract/plan';
 
 /** Of one row, what decides. Kept small: `writeResults` holds the rows of a whole job. */
 export interface OutcomeRow {

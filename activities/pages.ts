@@ -1,7 +1,7 @@
 /** `keybrake.page`: references of the next records, or ranges of chunks. Also the pages of users' own readers. */
 import { ApplicationFailure } from '@temporalio/common';
-import type { RecordRef } from '../workflows/plan';
-import type { ReaderPointer } from '../workflows/headers';
+import type { RecordRef } from './contract/plan';
+import type { ReaderPointer } from './contract/headers';
 import { FAILURES } from './codes';
 import { pageOf, readChunks, readPage, type SourceEnv } from './sources';
 import type { PageInput, PageOutput } from './types';

@@ -1,6 +1,6 @@
 /** `keybrake.prepare`: the raw input becomes a plan, or a failure that names every wrong field. */
-import type { Limits, LimitedPlan } from '../workflows/limits';
-import type { Plan } from '../workflows/plan';
+import type { Limits, LimitedPlan } from './contract/limits';
+import type { Plan } from './contract/plan';
 import { beating } from './beat';
 import type { Runtime } from './runtime';
 import { prepare, readChunks, type SourceEnv } from './sources';

@@ -1,6 +1,6 @@
 /** One record's vendor call: what is sent, and what the answer comes to. Shared by single records and chunks. */
 import { HEADERS, REFUSALS } from '../proxy/contract';
-import type { RecordRef, RecordResult, StopCode } from '../workflows/plan';
+import type { RecordRef, RecordResult, StopCode } from './contract/plan';
 import { isTerminalRefusal } from '../proxy/contract';
 import type { Refused } from './failures';
 import type { SourceRecord } from './fields';

@@ -10,7 +10,7 @@ import {
   type Plan,
   type PlannedCall,
   type RecordResult,
-} from '../workflows/plan';
+} from './contract/plan';
 import { decide, toOutcomeRow, type Decision, type OutcomeRow } from './outcome';
 import { activityIdFor } from './recordKeys';
 import { resolveResults, type SourceEnv } from './sources/paths';

@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { Agent } from 'undici';
 import { KeybrakeClient } from '../proxy/client';
 import { HEADERS } from '../proxy/contract';
-import type { Limits } from '../workflows/limits';
+import type { Limits } from './contract/limits';
 import { refusalIn, type Refused } from './failures';
 import { Guards } from './guard';
 import type { SourceEnv } from './sources';

@@ -1,7 +1,7 @@
 /** `{{field}}` in the parameters and the path of a call: parsed at validation, filled in for each record. */
 import { strict as assert } from 'node:assert';
 import { fieldOf, scalarText, type SourceRecord } from './fields';
-import type { PlannedCall } from '../workflows/plan';
+import type { PlannedCall } from './contract/plan';
 
 export type TemplatePart = string | { readonly field: string };
 export type Template =

@@ -3,9 +3,10 @@
  * so that workflow code may import it. Carried in histories: change it only by adding optional fields.
  */
 import type { KeyState, Spend } from '../proxy/contract';
-import type { SourcePointer } from '../workflows/headers';
-import type { LimitedPlan } from '../workflows/limits';
+import type { SourcePointer } from './contract/headers';
+import type { LimitedPlan } from './contract/limits';
 import type {
+  OutcomeCounts,
   ACTIVITIES,
   Outcome,
   Plan,
@@ -15,7 +16,7 @@ import type {
   RecordResult,
   ShardRange,
   StopCode,
-} from '../workflows/plan';
+} from './contract/plan';
 
 /** The facts of the run that an input cannot know. */
 export interface PrepareInput {
@@ -175,6 +176,12 @@ export interface WriteResultsInput extends KeyInput {
   readonly plan: Pick<Plan, 'source' | 'shards' | 'recordId' | 'results' | 'call'>;
 }
 
+export interface WrittenResults {
+  readonly path: string;
+  /** Outcomes of the lines written. */
+  readonly records: OutcomeCounts;
+}
+
 /** The pack's activities by name. */
 export interface KeybrakeActivities {
   [ACTIVITIES.prepare](input: PrepareInput): Promise<LimitedPlan>;
@@ -187,5 +194,5 @@ export interface KeybrakeActivities {
   [ACTIVITIES.spend](input: KeyInput): Promise<VaultSpend>;
   [ACTIVITIES.lookUp](input: LookUpInput): Promise<Counts>;
   [ACTIVITIES.guard](input: GuardInput): Promise<GuardOutput>;
-  [ACTIVITIES.writeResults](input: WriteResultsInput): Promise<{ readonly path: string }>;
+  [ACTIVITIES.writeResults](input: WriteResultsInput): Promise<WrittenResults>;
 }

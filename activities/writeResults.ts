@@ -4,17 +4,17 @@ import { beating } from './beat';
 import { writeResults as write } from './results';
 import type { Runtime } from './runtime';
 import type { SourceItem } from './sources';
-import type { WriteResultsInput } from './types';
+import type { WriteResultsInput, WrittenResults } from './types';
 
 export async function writeResults(
   { client, env }: Runtime,
   { plan, keyId, jobId }: WriteResultsInput,
-): Promise<{ readonly path: string }> {
+): Promise<WrittenResults> {
   const calls = client.streamCalls({ job_id: jobId });
   // Only the reader itself can tell the records that were never called.
   const items = plan.source.kind === 'activity' ? { items: called(client.streamCalls({ key_id: keyId })) } : {};
-  const { path } = await beating(() => write({ plan, keyId, calls, ...items }, env));
-  return { path };
+  const { path, records } = await beating(() => write({ plan, keyId, calls, ...items }, env));
+  return { path, records };
 }
 
 /** The records of a user's reader that this run called, in the order of their first calls. */

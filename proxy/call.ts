@@ -54,14 +54,21 @@ function withoutVaultKey(value: string): string {
   return value.includes('vk_') ? value.replaceAll(new RegExp(VAULT_KEY, 'g'), '[vault key]') : value;
 }
 
-/** The two places where what is recorded must also be what is sent, so that nothing can be taken out of it. */
-export function refuseVaultKeyIn({ url, headers }: DataRequest): void {
+/**
+ * The body. Throws {@link Refusal} when it is too large, and when there is a vault key in the path or the idempotency
+ * key: what is recorded of these must also be what is sent, so that nothing can be taken out of them.
+ */
+export function bodyOf({ url, headers, body }: DataRequest): Buffer {
+  if (body === undefined) {
+    const text = `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`;
+    throw new Refusal('payload_too_large', text);
+  }
   const field = VAULT_KEY.test(url)
     ? 'path'
     : VAULT_KEY.test(String(headers[HEADERS.idempotencyKey]))
       ? 'Idempotency-Key'
       : undefined;
-  if (field === undefined) return;
+  if (field === undefined) return body;
   const reason = `request_unpriceable: there is a vault key in the ${field}: it belongs in Authorization only.`;
   throw new Refusal('request_unpriceable', reason, { field });
 }

@@ -3,15 +3,7 @@ import type { Logger } from 'pino';
 import { pack, refusalReply, type Reply, unpack, vendorReply, withCall, withoutSecret } from './answers';
 import type { Authenticator } from './authenticate';
 import { allowedRoute, type Authorised, authorise } from './authorise';
-import {
-  BODY_BYTES_MAX,
-  callFacts,
-  claimKey,
-  type DataRequest,
-  destination,
-  refuseVaultKeyIn,
-  upstreamHeaders,
-} from './call';
+import { bodyOf, callFacts, claimKey, type DataRequest, destination, upstreamHeaders } from './call';
 import { type Micros, Refusal } from './contract';
 import type { Forwarder, Sent } from './forward';
 import { newId } from './ids';
@@ -97,14 +89,10 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
 
   /** Reads and authorises, without the store. */
   function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, call: CallFacts, requestId: string): Passage {
-    if (incoming.body === undefined) {
-      const text = `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`;
-      throw new Refusal('payload_too_large', text);
-    }
-    refuseVaultKeyIn(incoming);
+    const body = bodyOf(incoming);
     const target = destination(readPath(incoming.url), vendor);
     const match = allowedRoute(facts, vendor, incoming.method, target.path);
-    const bodyText = decodeBody(incoming.body);
+    const bodyText = decodeBody(body);
     const request = readRequest({ method: incoming.method, target, headers: incoming.headers, bodyText });
     const authorised = authorise(facts, vendor, match, request, call.idempotencyKey !== null);
     const account = steps.accounts.get(facts.account);

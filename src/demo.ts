@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { formatUsd } from '../proxy/contract';
 import type { RunStatusView } from '../workflows/definitions';
-import { DEFAULT_TASK_QUEUE, type RunReport } from '../workflows/plan';
+import { DEFAULT_TASK_QUEUE, type RunReport } from '../activities/contract/plan';
 import { startProgress } from './cli/progress';
 import { describeReport } from './cli/report';
 import { type DevStack, startDevStack } from './devStack';

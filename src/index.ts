@@ -24,4 +24,4 @@ export type {
   Spend,
   SummaryView,
 } from '../proxy/contract';
-export { DEFAULT_TASK_QUEUE, type Outcome, type RunReport, type RunStatus } from '../workflows/plan';
+export { DEFAULT_TASK_QUEUE, type Outcome, type RunReport, type RunStatus } from '../activities/contract/plan';

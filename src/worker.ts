@@ -1,7 +1,7 @@
 /** A worker that runs `pipelineRun`: the workflows, the activities and the connection to the proxy in one call. */
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
-import { DEFAULT_TASK_QUEUE } from '../workflows/plan';
+import { DEFAULT_TASK_QUEUE } from '../activities/contract/plan';
 import { KeybrakePlugin } from './plugin';
 
 export interface StartWorkerOptions {

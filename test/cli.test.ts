@@ -7,7 +7,7 @@ import type { CallView, IssuedKey, KeyView } from '../proxy/contract';
 import { type DevStack, startDevStack } from '../src/devStack';
 import { createLogger } from '../src/log';
 import { installTemporalRuntime } from '../src/worker';
-import type { RunReport } from '../workflows/plan';
+import type { RunReport } from '../activities/contract/plan';
 import { keybrake, start } from './support/cli';
 
 const ENDPOINT = 'POST /v1/payment_intents';

@@ -22,7 +22,7 @@ const RULES: readonly Rule[] = [
   { files: /^proxy\/ledger\//,             own: /^proxy\/(ledger\/|stores\/|contract$|vendors\/vendor$)/, packages: /^node:/ },
   { files: /^proxy\/stores\//,             own: /^proxy\/(stores\/|contract$)/,        packages: /^(node:|better-sqlite3$)/ },
   { files: /^proxy\//,                     own: /^proxy\//,                            packages: /^(node:|undici$|pino$|prom-client$|hono|@hono\/|ms$|fastest-levenshtein$)/ },
-  { files: /^activities\/contract\//,      own: /^(activities\/contract\/|proxy\/contract$)/, packages: /^$/ },
+  { files: /^activities\/contract\//,      own: /^(activities\/contract\/|proxy\/contract$)/, packages: /^@temporalio\/common$/ },
   { files: /^activities\//,                own: /^(activities\/|proxy\/(contract|client)$)/,
     packages: /^(node:|undici$|zod$|ms$|csv-parse|fastest-levenshtein$|stripe$|@temporalio\/(activity|common|client)$)/,
     types: /^@temporalio\/worker$/ },

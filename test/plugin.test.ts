@@ -3,7 +3,7 @@ import { Client, Connection } from '@temporalio/client';
 import { bundleWorkflowCode, NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { KeybrakePlugin } from '../src/plugin';
 import { pipelineRun } from '../workflows';
-import { ACTIVITIES } from '../workflows/plan';
+import { ACTIVITIES } from '../activities/contract/plan';
 import {
   customers,
   failedTasks,

@@ -7,7 +7,7 @@ import { outcomeOf, contextOf, writeResults, type ResultLine } from '../activiti
 import { activityIdFor } from '../activities/recordKeys';
 import { prepare } from '../activities/sources';
 import type { CallState, CallView } from '../proxy/contract';
-import type { Plan } from '../workflows/plan';
+import type { Plan } from '../activities/contract/plan';
 
 const NOW = 'key_now';
 const FORMER = 'key_former';

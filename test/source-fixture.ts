@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ApplicationFailure } from '@temporalio/common';
 import { prepare, readPage, readRange } from '../activities/sources';
-import type { Plan, PlannedSource, RecordRef } from '../workflows/plan';
+import type { Plan, PlannedSource, RecordRef } from '../activities/contract/plan';
 
 export type FileSource = Extract<PlannedSource, { path: string }>;
 

@@ -1,7 +1,7 @@
 /** Operators, faults and shutdowns at random moments. Whatever happens: the books of run, proxy and vendor agree. */
 import { randomUUID } from 'node:crypto';
 import { WorkflowFailedError } from '@temporalio/client';
-import type { RunReport } from '../workflows/plan';
+import type { RunReport } from '../activities/contract/plan';
 import { pauseSignal, raiseCapUpdate, resumeSignal, revokeSignal, statusQuery } from '../workflows';
 import {
   customers,

@@ -1,5 +1,5 @@
 import { raiseCapUpdate, revokeSignal, statusQuery } from '../workflows';
-import type { Limits } from '../workflows/limits';
+import type { Limits } from '../activities/contract/limits';
 import {
   customers,
   eventsOf,

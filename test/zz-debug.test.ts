@@ -1,7 +1,7 @@
 /** Operators, faults and shutdowns at random moments. Whatever happens: the books of run, proxy and vendor agree. */
 import { randomUUID } from 'node:crypto';
 import { WorkflowFailedError } from '@temporalio/client';
-import type { RunReport } from '../workflows/plan';
+import type { RunReport } from '../activities/contract/plan';
 import { pauseSignal, raiseCapUpdate, resumeSignal, revokeSignal, statusQuery } from '../workflows';
 import {
   customers,
@@ -83,19 +83,23 @@ test.each(SEEDS)(
       await ACTS[Math.floor(random() * ACTS.length)]?.(handle).catch(() => undefined);
     });
     await new Promise((resolve) => setTimeout(resolve, 600));
-    await worker.stop();
+    const t0 = Date.now(); await Promise.race([worker.stop(), new Promise((r) => setTimeout(r, 15000))]); if (Date.now() - t0 > 8000) console.log('stop took', Date.now() - t0, worker.worker.getState(), JSON.stringify(worker.worker.getStatus()));
     worker = await startWorker(stack, taskQueue, setup);
-    await Promise.all(acts);
-  await Promise.race([Promise.all(handles.map(({ handle }) => handle.result().catch(() => 0))), new Promise((r) => setTimeout(r, 25000))]);
+    await Promise.race([Promise.all(acts), new Promise((r) => setTimeout(() => { console.log('acts stuck'); r(0); }, 15000))]);
+    await Promise.race([Promise.all(handles.map(({ handle }) => handle.result().catch(() => 0))), new Promise((r) => setTimeout(r, 60000))]);
+    let stuck = false;
   for (const { handle, prefix } of handles) {
     for (const id of [handle.workflowId, ...[0, 1, 2].map((i) => `${handle.workflowId}/shard-${i}`)]) {
       const h = stack.client.workflow.getHandle(id);
       const d = await h.describe().catch(() => undefined);
       if (!d || d.status.name !== 'RUNNING') continue;
+      stuck = true;
       const events = (await h.fetchHistory()).events ?? [];
-      console.log(id, prefix, d.status.name, await failedTasks(h as never), JSON.stringify(d.raw.pendingActivities?.map((a) => [a.activityId, a.attempt, a.state, a.lastFailure?.message, a.scheduledTime])), events.slice(0,7).concat(events.slice(-40)).map((e) => { const k = Object.keys(e).find((x) => x.endsWith('Attributes'))!; const a = (e as never)[k] as any; return `${e.eventId} ${Number(e.eventTime!.seconds) % 1000}.${String(e.eventTime!.nanos).slice(0,3)} ${k.replace('EventAttributes', '')} ${a?.activityId ?? ''} ${a?.activityType?.name ?? ''} ${a?.signalName ?? ''} ${a?.workflowExecution?.workflowId ?? ''} ${a?.failure?.message ?? ''} ${a?.scheduledEventId ?? ''}`; }).join('\n'));
+      console.log(new Date().toISOString(), id, prefix, d.status.name, await failedTasks(h as never), JSON.stringify(d.raw.pendingActivities?.map((a) => [a.activityId, a.attempt, a.state, a.lastFailure?.message, a.scheduledTime])), events.slice(0,7).concat(events.slice(-30)).map((e) => { const k = Object.keys(e).find((x) => x.endsWith('Attributes'))!; const a = (e as never)[k] as any; return `${e.eventId} ${Number(e.eventTime!.seconds) % 1000}.${String(e.eventTime!.nanos).slice(0,3)} ${k.replace('EventAttributes', '')} ${a?.activityId ?? ''} ${a?.activityType?.name ?? ''} ${a?.signalName ?? ''} ${a?.workflowExecution?.workflowId ?? ''} ${a?.failure?.message ?? ''} ${a?.scheduledEventId ?? ''}`; }).join('\n'));
     }
   }
+  if (stuck) throw new Error('stuck');
+
     for (const { handle, prefix, count } of handles) {
       const report = await reportOf(handle);
       const charged = stack.sandbox.charges().filter(({ customer }) => customer?.startsWith(`${prefix}_`));

@@ -5,7 +5,7 @@
  */
 import { CancellationScope, type ActivityOptions, proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
 import type { KeybrakeActivities } from '../activities/types';
-import type { ACTIVITIES } from './plan';
+import type { ACTIVITIES } from '../activities/contract/plan';
 
 type Name = keyof KeybrakeActivities;
 type Answer<N extends Name> = Awaited<ReturnType<KeybrakeActivities[N]>>;

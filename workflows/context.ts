@@ -1,7 +1,7 @@
 /** Which vault key pays for what workflow code schedules now. Follows the code through its promises. */
 import { AsyncLocalStorage } from '@temporalio/workflow';
 import type { TerminalRefusal } from '../proxy/contract';
-import type { VaultHeader } from './headers';
+import type { VaultHeader } from '../activities/contract/headers';
 
 export interface VaultContext {
   /** What goes into the headers. Read at each call, since a reset run may go on with another key. */

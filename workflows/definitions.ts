@@ -2,7 +2,7 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { KeyState, Spend, TerminalRefusal } from '../proxy/contract';
 import type { Counts } from '../activities/types';
-import type { OutcomeCounts } from './plan';
+import type { OutcomeCounts } from '../activities/contract/plan';
 
 /** Ends a run: its key is revoked first. The argument is a reason: nothing, a text, or `{"reason": "…"}`. */
 export const revokeSignal = defineSignal<[reason?: unknown]>('revoke');

@@ -4,7 +4,7 @@
  */
 import { formatUsd, usdToMicros, type Spend } from '../proxy/contract';
 import type { Phase, RunStatusView } from './definitions';
-import { OUTCOMES, type Outcome } from './plan';
+import { OUTCOMES, type Outcome } from '../activities/contract/plan';
 
 const PHASES = {
   preparing: 'Preparing: reading the source',
@@ -33,7 +33,7 @@ export function detailsOf(view: RunStatusView): string {
     `**${money(view)}**`,
     '',
     `**${PHASES[phase]}**${inFlight > 0 ? `, ${plural(inFlight, 'call')} in flight` : ''}`,
-    ...(reason === null ? [] : ['', `> ${reason}`]),
+    ...(reason === null ? [] : ['', `> ${withoutDollarSigns(reason)}`]),
     '',
     `**Records**${records.total === null ? '' : ` (of ${number(records.total)})`}`,
     '',
@@ -68,7 +68,12 @@ function identity({ keyId, keyState, jobId, label }: RunStatusView): string[] {
 }
 
 function usd(dollars: number): string {
-  return formatUsd(usdToMicros(Math.abs(dollars)) ?? Math.round(dollars * 1e6));
+  return withoutDollarSigns(formatUsd(usdToMicros(Math.abs(dollars)) ?? Math.round(dollars * 1e6)));
+}
+
+/** The UI's Markdown takes the text between two dollar signs for a formula. */
+function withoutDollarSigns(text: string): string {
+  return text.replaceAll('$', 'USD ');
 }
 
 function plural(count: number, word: string): string {

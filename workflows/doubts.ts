@@ -1,8 +1,8 @@
 /** Records that were scheduled and left no outcome: the ledger knows what became of them. */
 import { log } from '@temporalio/workflow';
 import { callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
-import type { LimitedPlan } from './limits';
-import { ACTIVITIES, type Outcome, type RecordRef, type ShardRange } from './plan';
+import type { LimitedPlan } from '../activities/contract/limits';
+import { ACTIVITIES, type Outcome, type RecordRef, type ShardRange } from '../activities/contract/plan';
 import type { Doubt } from './units';
 
 const REFS_PER_LOOK_UP = 100;

@@ -1,12 +1,12 @@
 /** The end of a run, in the one order that neither loses an outcome nor leaves a key open. */
 import { allHandlersFinished, ApplicationFailure, CancelledFailure, condition, log } from '@temporalio/workflow';
-import type { VaultSpend } from '../activities/types';
+import type { VaultSpend, WrittenResults } from '../activities/types';
 import { callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
 import { lookUpDoubts } from './doubts';
 import { rootFailure } from './failures';
 import type { RunKey } from './key';
-import type { LimitedPlan } from './limits';
-import { ACTIVITIES, type OutcomeCounts, type RunReport, type RunStatus } from './plan';
+import type { LimitedPlan } from '../activities/contract/limits';
+import { ACTIVITIES, type OutcomeCounts, type RunReport, type RunStatus } from '../activities/contract/plan';
 import type { Run } from './run';
 import type { Doubt } from './units';
 
@@ -30,7 +30,7 @@ export async function finish(
   const notes = unconfirmed === undefined ? [] : [unconfirmed];
   const results = await writeResults(plan, key).catch((error: unknown) => {
     notes.push(`The results file was not written: ${rootFailure(error).message}`);
-    return null;
+    return undefined;
   });
   const spend = await key.spend(SPEND_TIMEOUT_MS).catch((error: unknown) => {
     log.error('The spend of the run is not known', { keyId: key.id, error: String(error) });
@@ -68,7 +68,7 @@ function conclude(run: Run, report: RunReport): RunReport {
 
 interface Ending {
   readonly spend: VaultSpend | undefined;
-  readonly results: string | null;
+  readonly results: WrittenResults | undefined;
   readonly notes: readonly string[];
 }
 
@@ -80,11 +80,17 @@ function reportOf(run: Run, plan: LimitedPlan, { spend, results, notes }: Ending
     keyId: run.key?.id ?? null,
     jobId: plan.jobId,
     label: plan.label,
-    records: withRest(run.totals(), plan.records),
+    records: recordsOf(run, plan, results),
     spend: spend?.spend ?? null,
     jobSpend: spend?.jobSpend ?? null,
-    results,
+    results: results?.path ?? null,
   };
+}
+
+/** The results file counts line by line from the ledger, so the report says the same as the file. */
+function recordsOf(run: Run, plan: LimitedPlan, results: WrittenResults | undefined): RunReport['records'] {
+  if (results === undefined || plan.source.kind === 'activity') return withRest(run.totals(), plan.records);
+  return { ...results.records, total: plan.records };
 }
 
 /** Whatever was never scheduled was not started. */
@@ -94,11 +100,11 @@ function withRest(counts: OutcomeCounts, total: number | null): RunReport['recor
   return { ...counts, not_started: counts.not_started + rest, total };
 }
 
-async function writeResults(plan: LimitedPlan, key: RunKey): Promise<string | null> {
-  if (plan.results === null) return null;
+async function writeResults(plan: LimitedPlan, key: RunKey): Promise<WrittenResults | undefined> {
+  if (plan.results === null) return undefined;
   const { source, shards, recordId, results, call } = plan;
   const input = { keyId: key.id, jobId: plan.jobId, plan: { source, shards, recordId, results, call } };
-  const { path } = await callActivity(ACTIVITIES.writeResults, input, {
+  return callActivity(ACTIVITIES.writeResults, input, {
     ...CONTROL,
     activityId: controlId('results'),
     summary: `results into ${results.path}`,
@@ -107,5 +113,4 @@ async function writeResults(plan: LimitedPlan, key: RunKey): Promise<string | nu
     heartbeatTimeout: HEARTBEAT_MS,
     retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 10 },
   });
-  return path;
 }

@@ -17,7 +17,7 @@ import {
   statusQuery,
 } from './definitions';
 import { rootFailure } from './failures';
-import { ACTIVITIES } from './plan';
+import { ACTIVITIES } from '../activities/contract/plan';
 import type { Run } from './run';
 
 export function setRunHandlers(run: Run): void {

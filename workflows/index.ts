@@ -18,4 +18,4 @@ export {
   vaultStatusQuery,
   type VaultStatusView,
 } from './definitions';
-export type { Outcome, OutcomeCounts, RunReport, RunStatus } from './plan';
+export type { Outcome, OutcomeCounts, RunReport, RunStatus } from '../activities/contract/plan';

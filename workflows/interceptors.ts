@@ -15,7 +15,7 @@ import {
 } from '@temporalio/workflow';
 import { isTerminalRefusal, type TerminalRefusal } from '../proxy/contract';
 import { currentVault, inheritedVault, inheritVault, type VaultContext } from './context';
-import { readVaultHeader, withVaultHeader } from './headers';
+import { readVaultHeader, withVaultHeader } from '../activities/contract/headers';
 import { failureCode } from './failures';
 
 /** The factory that Temporal calls for each workflow. */

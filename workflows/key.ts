@@ -2,7 +2,7 @@
 import { CancellationScope, log, workflowInfo } from '@temporalio/workflow';
 import type { GuardOutput, IssuedVault, KeyRequest, VaultSpend } from '../activities/types';
 import { callActivity, callLocal, controlId, HEARTBEAT_MS } from './calls';
-import { ACTIVITIES, type StopCode } from './plan';
+import { ACTIVITIES, type StopCode } from '../activities/contract/plan';
 
 /** Above the lease: what a revocation that is not confirmed waits until the key is dead by itself. */
 const LEASE_MARGIN_MS = 30_000;

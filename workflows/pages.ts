@@ -3,8 +3,8 @@ import { ApplicationFailure, proxyActivities } from '@temporalio/workflow';
 import type { PageOutput, Position } from '../activities/types';
 import { callActivity, CONTROL, controlId } from './calls';
 import { runWithVault } from './context';
-import { limitsOf, type LimitedPlan } from './limits';
-import { ACTIVITIES, type RecordRef, type ShardRange } from './plan';
+import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
+import { ACTIVITIES, type RecordRef, type ShardRange } from '../activities/contract/plan';
 import type { Unit, UnitMaker } from './units';
 
 export interface PagesOptions {

@@ -2,8 +2,8 @@
 import { condition } from '@temporalio/workflow';
 import { callActivity, CONTROL, controlId } from './calls';
 import type { RunKey } from './key';
-import { limitsOf, type LimitedPlan } from './limits';
-import { ACTIVITIES } from './plan';
+import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
+import { ACTIVITIES } from '../activities/contract/plan';
 import type { Run } from './run';
 
 /** A gap of a thirtieth of the run's age: about 160 readings in 4 hours, 220 in a day. */

@@ -2,8 +2,8 @@
 import type { CancellationScope } from '@temporalio/workflow';
 import type { Position } from '../activities/types';
 import type { Gate } from './gate';
-import { limitsOf, type LimitedPlan } from './limits';
-import type { Outcome, ShardRange } from './plan';
+import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
+import type { Outcome, ShardRange } from '../activities/contract/plan';
 import { Pages } from './pages';
 import { unitMaker } from './units';
 import { runWindow, type WindowEnd, type WindowOptions } from './window';

@@ -9,8 +9,8 @@ import { detailsOf } from './details';
 import { rootFailure } from './failures';
 import { Gate } from './gate';
 import type { RunKey } from './key';
-import type { LimitedPlan } from './limits';
-import { noOutcomes, type Outcome, type OutcomeCounts, type RunStatus } from './plan';
+import type { LimitedPlan } from '../activities/contract/limits';
+import { noOutcomes, type Outcome, type OutcomeCounts, type RunStatus } from '../activities/contract/plan';
 
 /** Why the run ends before its records do. */
 export interface Stop {

@@ -12,8 +12,8 @@ import {
 import { ApplicationFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { controlSignal } from './definitions';
 import type { Gate } from './gate';
-import { limitsOf, type LimitedPlan } from './limits';
-import type { ShardRange } from './plan';
+import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
+import type { ShardRange } from '../activities/contract/plan';
 import type { pipelineShard, ShardInput } from './pipelineShard';
 import type { Run } from './run';
 import type { Doubt } from './units';

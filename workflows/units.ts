@@ -6,8 +6,15 @@ import { ApplicationFailure, proxyActivities } from '@temporalio/workflow';
 import type { CallChunkInput, CallInput, CallRecordOutput, ChunkProgress, Counts } from '../activities/types';
 import { callActivity, chunkCall, controlId, ownCall, vendorCall } from './calls';
 import { runWithVault } from './context';
-import type { RecordPointer } from './headers';
-import { ACTIVITIES, OUTCOMES, type Plan, type RecordRef, type ShardRange, type StopCode } from './plan';
+import type { RecordPointer } from '../activities/contract/headers';
+import {
+  ACTIVITIES,
+  OUTCOMES,
+  type Plan,
+  type RecordRef,
+  type ShardRange,
+  type StopCode,
+} from '../activities/contract/plan';
 
 /** Records whose outcome must be read from the ledger. */
 export interface Doubt {

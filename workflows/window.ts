@@ -14,7 +14,7 @@ import {
 import type { Counts } from '../activities/types';
 import { failureCode, rootFailure } from './failures';
 import type { Gate } from './gate';
-import type { Outcome } from './plan';
+import type { Outcome } from '../activities/contract/plan';
 import type { Pages } from './pages';
 import type { Doubt, Unit, UnitResult } from './units';
 import { isTerminalRefusal } from '../proxy/contract';

@@ -16,7 +16,7 @@ import { runWithVault, type VaultContext } from './context';
 import { reasonOf, vaultRevokeSignal, vaultStatusQuery, type VaultStatusView } from './definitions';
 import { endingInFailure } from './failures';
 import { RunKey } from './key';
-import type { StopCode } from './plan';
+import type { StopCode } from '../activities/contract/plan';
 
 /** What the key may do. Durations are `"4h"` or seconds, caps US dollars. */
 export interface VaultKeyOptions extends Omit<KeyRequest, 'jobId'> {

@@ -2,7 +2,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { isUtf8 } from 'node:buffer';
 import { ApplicationFailure } from '@temporalio/common';
-import type { Plan, PlannedSource, ShardRange } from '../../workflows/plan';
+import type { Plan, PlannedSource, ShardRange } from '../contract/plan';
 import { FAILURES } from '../codes';
 import { parseInput, type DraftSource, type PlanDraft, type RunFacts } from '../input';
 import { invalidInput, nearest } from '../inputIssues';

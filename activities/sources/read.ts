@@ -1,7 +1,7 @@
 /** Reading a planned source again: a page of references, one record, or a whole range in constant memory. */
 import type { FileHandle } from 'node:fs/promises';
 import { ApplicationFailure } from '@temporalio/common';
-import type { PlannedSource, RecordPage, RecordRef, ShardRange } from '../../workflows/plan';
+import type { PlannedSource, RecordPage, RecordRef, ShardRange } from '../contract/plan';
 import { FAILURES } from '../codes';
 import type { SourceRecord } from '../fields';
 import { openSource, type SourceEnv } from './paths';

@@ -1,7 +1,7 @@
 /** The bytes of one record, read: JSON object or CSV row. Reasons name the line, never the content. */
 import { isUtf8 } from 'node:buffer';
 import { parse } from 'csv-parse/sync';
-import type { RecordRef } from '../../workflows/plan';
+import type { RecordRef } from '../contract/plan';
 import { recordIdOf, type SourceRecord } from '../fields';
 import { activityIdFor } from '../recordKeys';
 import type { FileFormat } from './scanner';

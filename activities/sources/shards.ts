@@ -1,5 +1,5 @@
 /** Cuts a source of unknown length into shards of even size, in constant memory. */
-import type { ShardRange } from '../../workflows/plan';
+import type { ShardRange } from '../contract/plan';
 
 export const SHARD_RECORDS = 20_000;
 export const SHARDS_MAX = 500;

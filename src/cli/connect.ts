@@ -3,7 +3,7 @@ import { Client, Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import type { Command } from 'commander';
 import { KeybrakeClient } from '../../proxy/client';
-import { DEFAULT_TASK_QUEUE } from '../../workflows/plan';
+import { DEFAULT_TASK_QUEUE } from '../../activities/contract/plan';
 import { clientOptionsFromEnv } from '../config';
 import { CliError, explain } from './errors';
 

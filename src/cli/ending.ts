@@ -2,7 +2,7 @@
 import { type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import type { RunStatusView } from '../../workflows/definitions';
-import type { RunReport } from '../../workflows/plan';
+import type { RunReport } from '../../activities/contract/plan';
 import { explain } from './errors';
 import { endedRecords } from './report';
 

@@ -1,7 +1,7 @@
 /** Reports and states of runs, in words. */
 import { type Spend, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
-import { type OutcomeCounts, type RunReport, type RunStatus, OUTCOMES } from '../../workflows/plan';
+import { type OutcomeCounts, type RunReport, type RunStatus, OUTCOMES } from '../../activities/contract/plan';
 import { EXIT } from './errors';
 import { fields } from './output';
 import { micros } from './parse';

@@ -13,7 +13,7 @@ import { KeybrakePlugin, type KeybrakePluginOptions } from '../../src/plugin';
 import { type Sandbox, startProxyForTests, startSandbox, type TestProxy } from '../../src/testing';
 import { startTemporalDev, type TemporalDev } from '../../src/temporalDev';
 import type { pipelineRun } from '../../workflows';
-import type { RunReport } from '../../workflows/plan';
+import type { RunReport } from '../../activities/contract/plan';
 
 export interface Stack {
   readonly temporal: TemporalDev;

@@ -3,7 +3,7 @@
  * records, outcomes and the report. Types and pure functions only; safe in the workflow sandbox.
  * Everything here is carried in histories: change it only by adding optional fields.
  */
-import type { Spend, VendorId } from '../proxy/contract';
+import type { Spend, VendorId } from '../../proxy/contract';
 
 /** Names of the pack's activities: versioned contract. */
 export const ACTIVITIES = {
