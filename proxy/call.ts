@@ -60,8 +60,7 @@ function withoutVaultKey(value: string): string {
  */
 export function bodyOf({ url, headers, body }: DataRequest): Buffer {
   if (body === undefined) {
-    const text = `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`;
-    throw new Refusal('payload_too_large', text);
+    throw new Refusal('payload_too_large', `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`);
   }
   const field = VAULT_KEY.test(url)
     ? 'path'

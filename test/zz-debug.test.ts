@@ -85,7 +85,7 @@ test.each(SEEDS)(
     await new Promise((resolve) => setTimeout(resolve, 600));
     const t0 = Date.now(); await Promise.race([worker.stop(), new Promise((r) => setTimeout(r, 15000))]); if (Date.now() - t0 > 8000) console.log('stop took', Date.now() - t0, worker.worker.getState(), JSON.stringify(worker.worker.getStatus()));
     worker = await startWorker(stack, taskQueue, setup);
-    await Promise.race([Promise.all(acts), new Promise((r) => setTimeout(() => { console.log('acts stuck'); r(0); }, 15000))]);
+    await Promise.race([Promise.all(acts), new Promise((r) => setTimeout(() => {  r(0); }, 15000))]);
     await Promise.race([Promise.all(handles.map(({ handle }) => handle.result().catch(() => 0))), new Promise((r) => setTimeout(r, 60000))]);
     let stuck = false;
   for (const { handle, prefix } of handles) {
@@ -103,7 +103,11 @@ test.each(SEEDS)(
     for (const { handle, prefix, count } of handles) {
       const report = await reportOf(handle);
       const charged = stack.sandbox.charges().filter(({ customer }) => customer?.startsWith(`${prefix}_`));
-      const { jobId, records } = await handle.query(statusQuery);
+      const { jobId, records } = await handle.query(statusQuery).catch(async (error) => {
+        const events = (await handle.fetchHistory()).events ?? [];
+        console.log(error.message, prefix, events.map((e) => { const k = Object.keys(e).find((x) => x.endsWith('Attributes'))!; const a = (e as never)[k] as any; return `${e.eventId} ${Number(e.eventTime!.seconds) % 1000}.${String(e.eventTime!.nanos).slice(0,3)} ${k.replace('EventAttributes', '')} ${a?.activityId ?? ''} ${a?.activityType?.name ?? ''} ${a?.signalName ?? ''} ${a?.workflowExecution?.workflowId ?? ''} ${a?.failure?.message ?? ''} ${a?.scheduledEventId ?? ''} ${a?.details?.data ? Buffer.from(a.details.data.payloads[0].data).toString().slice(0, 80) : ''}`; }).join('\n'));
+        throw error;
+      });
       expect(await failedTasks(handle)).toEqual([]);
       if (jobId === null) continue;
       const { spend } = await stack.proxy.client.getJob(jobId);

@@ -74,6 +74,8 @@ async function runShard(run: Run, plan: LimitedPlan, gate: Gate, job: ShardJob):
     const result = await run.work.run(async () => {
       const handle = await startShard(input);
       running.set(index, handle);
+      // A cancellation that came while it was being started has missed it.
+      if (run.work.consideredCancelled) cancelShard(index).catch(() => undefined);
       const { keyId, epoch, paused } = gate.control;
       const { control } = input;
       // What changed while the child was being started.
