@@ -35,7 +35,7 @@ describe('pipelineRun', () => {
         jobSpend: { settled_usd: 200 },
         results: 'happy.ndjson',
       });
-      expect(stack.sandbox.stats().stripe.duplicates).toEqual([]);
+      expect(stack.sandbox.stats().stripe.duplicates).toEqual({ keys: [], customers: [] });
       expect(stack.sandbox.charges()).toHaveLength(20);
       const key = await stack.proxy.client.getKey(report.keyId!);
       expect(key.state).toBe('revoked');
