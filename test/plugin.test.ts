@@ -31,7 +31,7 @@ describe('KeybrakePlugin', () => {
   test('fills in what the user has not set', () => {
     const configured = new KeybrakePlugin({ url, workerKey }).configureWorker(options());
     expect(configured).toMatchObject({ shutdownGraceTime: '90 seconds', maxHeartbeatThrottleInterval: '1 second' });
-    expect(Object.keys(configured.activities as object).sort()).toEqual(Object.values(ACTIVITIES).toSorted());
+    expect(Object.keys(configured.activities as object).toSorted()).toEqual(Object.values(ACTIVITIES).toSorted());
     expect(configured.workflowsPath).toBe(require.resolve('../workflows'));
     expect(configured.interceptors?.workflowModules).toEqual([require.resolve('../workflows/interceptors')]);
     expect(configured.interceptors?.activity).toHaveLength(1);
@@ -51,7 +51,7 @@ describe('KeybrakePlugin', () => {
       shutdownGraceTime: '1 second',
       maxHeartbeatThrottleInterval: '5 seconds',
       maxEagerActivityReservationsPerWorkflowTask: 2,
-    } as Partial<WorkerOptions>);
+    });
     const configured = new KeybrakePlugin({ url, workerKey }).configureWorker(given);
     const { activities, interceptors } = configured as { activities: Record<string, unknown> } & WorkerOptions;
     expect(activities['charge']).toBe(charge);
