@@ -1,5 +1,5 @@
 /** From the client's request to the facts of a call: context, destination, headers that go on. Pure. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { HEADERS, Refusal } from './contract';
 import type { KeyFacts } from './ledger/facts';
 import type { CallFacts } from './ledger/reserve';
@@ -104,7 +104,7 @@ export function claimKey(call: CallFacts, request: VendorRequest, free: boolean)
   if (free || call.recordId === null) return undefined;
   const owner = call.facts.jobId ?? call.facts.keyId;
   const made = [owner, call.recordId, request.method, request.path].join('\n');
-  return `kb1_${createHash('sha256').update(made).digest('hex')}`;
+  return `kb1_${hash('sha256', made)}`;
 }
 
 /** Headers for the vendor: the real secret, and only what the vendor's table lets pass. */

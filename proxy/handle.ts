@@ -229,7 +229,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const reply = sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body) : null;
     const outcome = sealed(verdict, reply, callId);
     const recorded = ledger.record((rows, now) => finish(rows, now, callId, outcome));
-    const finished = await Promise.race([recorded, after(SETTLE_WAIT_MS)]);
+    const finished = await within(recorded, SETTLE_WAIT_MS);
     if (finished === undefined) {
       throw new Refusal('outcome_unknown', 'outcome_unknown: the call was sent, and the ledger cannot be written now.');
     }
@@ -317,6 +317,10 @@ function leftOf(
   return left.length === 0 ? otherwise : Math.min(...left);
 }
 
-function after(milliseconds: number): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(() => resolve(undefined), milliseconds).unref());
+/** Undefined: it took longer. The timer ends with the promise: thousands of them would live on in a busy process. */
+function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve(undefined), milliseconds);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }

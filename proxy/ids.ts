@@ -24,13 +24,18 @@ function base32(value: number, digits: number): string {
   return text;
 }
 
-/** Random bytes are drawn in large pieces: one system call for some hundred ids. */
 function randomText(digits: number): string {
-  if (used + digits > pool.length) {
+  let text = '';
+  for (const byte of fewRandomBytes(digits)) text += ALPHABET[byte % 32];
+  return text;
+}
+
+/** Random bytes, drawn in large pieces: one system call for some hundred ids. */
+export function fewRandomBytes(bytes: number): Buffer {
+  if (used + bytes > pool.length) {
     pool = randomBytes(4096);
     used = 0;
   }
-  let text = '';
-  for (const end = used + digits; used < end; used += 1) text += ALPHABET[(pool[used] ?? 0) % 32];
-  return text;
+  used += bytes;
+  return pool.subarray(used - bytes, used);
 }

@@ -2,13 +2,14 @@
 import {
   createCipheriv,
   createDecipheriv,
-  createHash,
   createHmac,
+  hash,
   hkdfSync,
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { fewRandomBytes } from './ids';
 import type { MetaRow } from './stores/tables';
 
 const VAULT_KEY = /^vk_([0-9a-z]{26})_([0-9a-f]{40})$/;
@@ -51,7 +52,7 @@ export class Seal {
 
   /** AES-256-GCM; `boundTo` must be given again to open, so that a row's answer cannot be moved to another row. */
   seal(plain: Buffer, boundTo: string): Buffer {
-    const nonce = randomBytes(NONCE_BYTES);
+    const nonce = fewRandomBytes(NONCE_BYTES);
     const cipher = createCipheriv('aes-256-gcm', this.#newest.seal, nonce).setAAD(Buffer.from(boundTo));
     const sealed = cipher.update(plain);
     return Buffer.concat([this.#newest.sealId, nonce, sealed, cipher.final(), cipher.getAuthTag()]);
@@ -118,5 +119,5 @@ export function masterKeyFile(path: string): readonly string[] {
 
 /** SHA-256 in hex, shortened to 40 digits: names a claim's scope without keeping the client's key in an index. */
 export function scopeHash(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 40);
+  return hash('sha256', text).slice(0, 40);
 }

@@ -31,7 +31,7 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
     open.add(response);
     response.once('close', () => open.delete(response));
     if (CONTROL_PATH.test(request.url ?? '')) parts.control(request, response);
-    else void dataPlane(parts, request, response);
+    else dataPlane(parts, request, response);
   };
   const server: Server = parts.tls === undefined ? createServer(listener) : createTlsServer(parts.tls, listener);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
@@ -60,22 +60,29 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
   };
 }
 
-async function dataPlane(parts: ServerParts, request: IncomingMessage, response: ServerResponse): Promise<void> {
+/** A client that goes away in the middle of its body is dropped: nothing was reserved. */
+function dataPlane(parts: ServerParts, request: IncomingMessage, response: ServerResponse): void {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  try {
-    for await (const chunk of request as AsyncIterable<Buffer>) {
-      bytes += chunk.length;
-      if (bytes <= BODY_BYTES_MAX) chunks.push(chunk);
-    }
-  } catch {
-    return; // The client went away in the middle of its body: nothing was reserved.
-  }
-  const { method = 'GET', url = '/', headers } = request;
-  const [only] = chunks;
-  const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
-  const body = bytes > BODY_BYTES_MAX ? undefined : whole;
-  const reply = await parts.handle({ method, url, headers, body, gone: () => response.destroyed });
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes <= BODY_BYTES_MAX) chunks.push(chunk);
+  });
+  request.on('end', () => {
+    const [only] = chunks;
+    const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
+    void answer(parts, request, response, bytes > BODY_BYTES_MAX ? undefined : whole);
+  });
+  request.on('error', () => undefined);
+}
+
+async function answer(
+  { handle }: ServerParts,
+  { method = 'GET', url = '/', headers }: IncomingMessage,
+  response: ServerResponse,
+  body: Buffer | undefined,
+): Promise<void> {
+  const reply = await handle({ method, url, headers, body, gone: () => response.destroyed });
   if (reply === undefined || response.destroyed) return;
   response.writeHead(reply.status, { ...reply.headers, 'content-length': reply.body.length });
   response.end(reply.body);

@@ -40,6 +40,8 @@ export interface Control {
   /** Grows with each raise of the cap and each new key, so that late news of an earlier refusal are told apart. */
   readonly epoch: number;
   readonly paused: boolean;
+  /** Grows with every change: signals of one workflow to another do not always arrive in their order. */
+  readonly version?: number;
 }
 
 export const controlSignal = defineSignal<[Control]>('keybrake.control');

@@ -6,6 +6,7 @@ export class Gate {
   #keyId: string;
   #epoch: number;
   #paused: boolean;
+  #version: number;
   #held: TerminalRefusal | undefined;
   #closed = false;
   readonly #onHeld: (code: TerminalRefusal, epoch: number) => void;
@@ -14,11 +15,12 @@ export class Gate {
     this.#keyId = control.keyId;
     this.#epoch = control.epoch;
     this.#paused = control.paused;
+    this.#version = control.version ?? 0;
     this.#onHeld = onHeld;
   }
 
   get control(): Control {
-    return { keyId: this.#keyId, epoch: this.#epoch, paused: this.#paused };
+    return { keyId: this.#keyId, epoch: this.#epoch, paused: this.#paused, version: this.#version };
   }
 
   get keyId(): string {
@@ -58,15 +60,19 @@ export class Gate {
   release(keyId = this.#keyId): void {
     this.#keyId = keyId;
     this.#epoch += 1;
+    this.#version += 1;
     this.#held = undefined;
   }
 
   pause(paused: boolean): void {
     this.#paused = paused;
+    this.#version += 1;
   }
 
   /** What the root says, in a shard. An older epoch than its own comes from before and is not news. */
-  follow({ keyId, epoch, paused }: Control): void {
+  follow({ keyId, epoch, paused, version = 0 }: Control): void {
+    if (version < this.#version) return;
+    this.#version = version;
     this.#paused = paused;
     if (epoch <= this.#epoch) return;
     this.#keyId = keyId;

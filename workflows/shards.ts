@@ -1,5 +1,6 @@
 /** The records of a large source: shard children, so many at a time, each with its part of the concurrency. */
 import {
+  CancellationScope,
   type ChildWorkflowHandle,
   condition,
   type ExternalWorkflowHandle,
@@ -76,10 +77,8 @@ async function runShard(run: Run, plan: LimitedPlan, gate: Gate, job: ShardJob):
       running.set(index, handle);
       // A cancellation that came while it was being started has missed it.
       if (run.work.consideredCancelled) cancelShard(index).catch(() => undefined);
-      const { keyId, epoch, paused } = gate.control;
-      const { control } = input;
-      // What changed while the child was being started.
-      if (control.epoch !== epoch || control.paused !== paused) run.broadcast({ keyId, epoch, paused });
+      // So has news of the gate.
+      if (input.control.version !== gate.control.version) run.broadcast(gate.control);
       return handle.result();
     });
     run.shardCounts.set(index, result.counts);
@@ -107,7 +106,7 @@ function currentRun(index: number): ExternalWorkflowHandle {
 }
 
 function cancelShard(index: number): Promise<void> {
-  return currentRun(index).cancel();
+  return CancellationScope.nonCancellable(() => currentRun(index).cancel());
 }
 
 function shardId(index: number): string {

@@ -19,7 +19,7 @@ export function recordRefusal(rows: Rows, now: number, call: CallFacts, refusal:
   const count = (rows.get('refusals', refusalId)?.count ?? 0) + 1;
   rows.put('refusals', { refusal_id: refusalId, count });
   if (count > REFUSAL_ROWS_MAX) return refusal;
-  rows.put('calls', {
+  rows.add('calls', {
     ...newCall(call, now, day),
     state: 'refused',
     code: refusal.code,

@@ -132,7 +132,7 @@ function replayed(rows: Rows, now: number, input: ReserveInput, of: CallRow): Mi
   const budgets = budgetIdsOf(input.facts, day).map((id) => budgetOf(rows, input.facts, id, now));
   for (const budget of budgets) rows.put('budgets', moved(budget, { to: 'replayed' }));
   const row = newCall(input, now, day);
-  rows.put('calls', {
+  rows.add('calls', {
     ...row,
     state: 'replayed',
     replay_of: of.call_id,
@@ -180,7 +180,7 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
 
   const holding = budgets.map((budget) => moved(budget, { held: need.on(budget.budget_id), to: 'held' }));
   for (const budget of holding) rows.put('budgets', budget);
-  rows.put('calls', {
+  rows.add('calls', {
     ...newCall(input, now, day),
     scope: input.claim?.scope ?? null,
     fingerprint: input.claim?.fingerprint ?? null,

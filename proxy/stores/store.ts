@@ -11,6 +11,8 @@ export interface Rows {
   get<T extends TableName>(table: T, id: string): RowTypes[T] | undefined;
   /** Inserts the row, or replaces its mutable columns. */
   put<T extends TableName>(table: T, row: RowTypes[T]): void;
+  /** Inserts a row whose id was made for it, so that it need not be looked up. */
+  add<T extends TableName>(table: T, row: RowTypes[T]): void;
   event(event: NewEvent): void;
   /** Runs `work`; when it throws, takes back what it changed and rethrows. Does not nest. */
   attempt<T>(work: () => T): T;

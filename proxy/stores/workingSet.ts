@@ -12,6 +12,7 @@ interface Slot {
 
 export interface Change {
   readonly table: TableName;
+  readonly id: string;
   readonly row: AnyRow;
   /** Is there a row with this key in the store already? */
   readonly stored: boolean;
@@ -33,7 +34,7 @@ export class WorkingSet implements Rows {
   }
 
   put<T extends TableName>(table: T, row: RowTypes[T]): void {
-    const slot = this.#slot(table, (row as unknown as Record<string, string>)[TABLES[table].key] as string);
+    const slot = this.#slot(table, idOf(table, row));
     const { row: before, dirty } = slot;
     this.#undo.push(() => {
       slot.row = before;
@@ -41,6 +42,13 @@ export class WorkingSet implements Rows {
     });
     slot.row = row;
     slot.dirty = true;
+  }
+
+  add<T extends TableName>(table: T, row: RowTypes[T]): void {
+    const id = idOf(table, row);
+    const slots = this.#slotsOf(table);
+    this.#undo.push(() => slots.delete(id));
+    slots.set(id, { row, stored: false, dirty: true });
   }
 
   event(event: NewEvent): void {
@@ -60,7 +68,9 @@ export class WorkingSet implements Rows {
 
   *changes(): Generator<Change> {
     for (const [table, slots] of this.#slots) {
-      for (const { row, stored, dirty } of slots.values()) if (dirty && row !== undefined) yield { table, row, stored };
+      for (const [id, { row, stored, dirty }] of slots) {
+        if (dirty && row !== undefined) yield { table, id, row, stored };
+      }
     }
   }
 
@@ -69,8 +79,7 @@ export class WorkingSet implements Rows {
   }
 
   #slot(table: TableName, id: string): Slot {
-    let slots = this.#slots.get(table);
-    if (slots === undefined) this.#slots.set(table, (slots = new Map()));
+    const slots = this.#slotsOf(table);
     let slot = slots.get(id);
     if (slot === undefined) {
       const row = this.#load(table, id);
@@ -78,4 +87,14 @@ export class WorkingSet implements Rows {
     }
     return slot;
   }
+
+  #slotsOf(table: TableName): Map<string, Slot> {
+    let slots = this.#slots.get(table);
+    if (slots === undefined) this.#slots.set(table, (slots = new Map()));
+    return slots;
+  }
+}
+
+function idOf<T extends TableName>(table: T, row: RowTypes[T]): string {
+  return (row as unknown as Record<string, string>)[TABLES[table].key] as string;
 }

@@ -138,6 +138,7 @@ function recorded<T>(operation: (rows: Rows, now: number) => T, events: NewEvent
       {
         get: (table, id) => rows.get(table, id),
         put: (table, row) => rows.put(table, row),
+        add: (table, row) => rows.add(table, row),
         attempt: (work) => rows.attempt(work),
         event: (event) => {
           events.push(event);

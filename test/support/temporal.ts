@@ -11,7 +11,7 @@ import type { History } from '@temporalio/common/lib/proto-utils';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { KeybrakePlugin, type KeybrakePluginOptions } from '../../src/plugin';
 import { type Sandbox, startProxyForTests, startSandbox, type TestProxy } from '../../src/testing';
-import { startTemporalDev, type TemporalDev } from '../../src/temporalDev';
+import { startTemporalDev, type TemporalDev, type TemporalDevOptions } from '../../src/temporalDev';
 import type { pipelineRun } from '../../workflows';
 import type { RunReport } from '../../activities/contract/plan';
 
@@ -27,17 +27,19 @@ export interface Stack {
 export interface StackOptions {
   readonly delayMs?: number;
   readonly proxy?: Partial<Parameters<typeof startProxyForTests>[0]>;
+  readonly temporal?: TemporalDevOptions;
 }
 
 let installed = false;
 
 /** Starts the stack; call `stop` in `afterAll`. */
-export async function startStack({ delayMs, proxy: proxyOptions }: StackOptions = {}): Promise<Stack> {
+export async function startStack(options: StackOptions = {}): Promise<Stack> {
+  const { delayMs, proxy: proxyOptions, temporal: temporalOptions } = options;
   if (!installed) Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
   installed = true;
   const secretKey = `sk_test_${randomUUID().replaceAll('-', '')}`;
   const [temporal, sandbox] = await Promise.all([
-    startTemporalDev(),
+    startTemporalDev(temporalOptions),
     startSandbox({ secretKey, ...(delayMs !== undefined && { delayMs }) }),
   ]);
   const proxy = await startProxyForTests({ upstream: sandbox.url, secret: secretKey, ...proxyOptions });
