@@ -20,6 +20,10 @@ const SHOWN = [
   'idempotency-key',
   'original-request',
   'retry-after',
+  'ratelimit-limit',
+  'ratelimit-remaining',
+  'ratelimit-reset',
+  'twilio-request-id',
 ];
 
 /** The vendor's answer for the caller. The real secret is taken out of echoed text. */
@@ -56,7 +60,7 @@ export function refusalReply(vendor: Vendor, refusal: Refusal, requestId: string
 /** An unknown outcome may only be repeated with a vendor that knows its idempotency keys, and while it still does. */
 function mayRetry({ code, details }: Refusal, vendor: Vendor): boolean {
   if (code !== 'outcome_unknown') return REFUSALS[code].retry;
-  return vendor.idempotent && details.prior_call === undefined;
+  return vendor.idempotencyHeader !== null && details.prior_call === undefined;
 }
 
 /** The reply with the headers that name the call and what is left. */

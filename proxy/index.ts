@@ -4,7 +4,6 @@ import { refusalReply } from './answers';
 import { Authenticator } from './authenticate';
 import { Refusal } from './contract';
 import { createControlApp } from './control/app';
-import { Forwarder } from './forward';
 import { type Account, createHandler } from './handle';
 import { newId } from './ids';
 import { Departures } from './inFlight';
@@ -17,7 +16,9 @@ import { masterKeyFile, Seal } from './seal';
 import { BODY_BYTES_MAX, listen, type Listening } from './server';
 import { openSqlite } from './stores/sqlite';
 import { StoreError } from './stores/store';
-import { VENDORS } from './vendors';
+import { openUpstreams } from './upstreams';
+import { createVendors, type Vendors } from './vendors';
+import { stripe } from './vendors/stripe';
 
 export * from './contract';
 export * from './client';
@@ -59,7 +60,8 @@ async function serve(
 ): Promise<RunningProxy> {
   const { logger } = options;
   const upstreamTimeoutMs = options.upstreamTimeoutMs ?? UPSTREAM_TIMEOUT_MS;
-  const accounts = openAccounts(options, upstreamTimeoutMs);
+  const vendors = createVendors(options);
+  const accounts = openAccounts(options, vendors, upstreamTimeoutMs);
   const departures = new Departures();
   const epoch = newId('req');
   let listening: Listening | undefined = undefined;
@@ -70,6 +72,7 @@ async function serve(
     ledger,
     seal,
     accounts,
+    vendors,
     departures,
     epoch,
     budgetWaitMs: options.budgetWaitMs ?? BUDGET_WAIT_MS,
@@ -80,6 +83,7 @@ async function serve(
   const control = createControlApp({
     ledger,
     options,
+    vendors,
     epoch,
     upstreamTimeoutMs,
     killed: (keyId) => {
@@ -98,7 +102,7 @@ async function serve(
       handle,
       tooLarge: () => {
         const text = `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`;
-        return refusalReply(VENDORS.stripe, new Refusal('payload_too_large', text), newId('req'));
+        return refusalReply(stripe, new Refusal('payload_too_large', text), newId('req'));
       },
       control: (request, response) => void answerControl(request, response),
       tls: options.tls,
@@ -127,11 +131,13 @@ async function serve(
   };
 }
 
-function openAccounts({ accounts }: ProxyOptions, timeoutMs: number): ReadonlyMap<string, Account> {
+function openAccounts({ accounts }: ProxyOptions, vendors: Vendors, timeoutMs: number): ReadonlyMap<string, Account> {
   return new Map(
-    Object.entries(accounts).map(([name, { vendor, secret, upstream }]) => {
-      const forwarder = new Forwarder({ origin: upstream ?? VENDORS[vendor].origin, timeoutMs });
-      return [name, { secret, secretBytes: Buffer.from(secret), forwarder }];
+    Object.entries(accounts).map(([name, { vendor: id, upstream, ...credential }]) => {
+      const vendor = vendors.get(id);
+      if (vendor === undefined) throw new Error(`The account ${name} is of the vendor ${id}, which is not known.`);
+      const forwarder = openUpstreams(vendor, upstream, timeoutMs);
+      return [name, { ...credential, secretBytes: Buffer.from(credential.secret), forwarder }];
     }),
   );
 }
