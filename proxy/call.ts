@@ -20,7 +20,14 @@ export interface DataRequest {
 const CONTEXT_CHARACTERS_MAX = 500;
 const IDEMPOTENCY_KEY_MAX = 255;
 
-export function callFacts(incoming: DataRequest, facts: KeyFacts, callId: string, epoch: string): CallFacts {
+/** `keyHeader`: where this vendor's clients give their idempotency keys, beside `Idempotency-Key`. */
+export function callFacts(
+  incoming: DataRequest,
+  facts: KeyFacts,
+  callId: string,
+  epoch: string,
+  keyHeader: string | null = null,
+): CallFacts {
   const { headers } = incoming;
   const attempt = Number(text(headers, HEADERS.attempt));
   return {
@@ -30,7 +37,7 @@ export function callFacts(incoming: DataRequest, facts: KeyFacts, callId: string
     method: incoming.method,
     path: incoming.url.split('?', 1)[0]?.slice(0, CONTEXT_CHARACTERS_MAX) ?? '',
     route: null,
-    idempotencyKey: text(headers, HEADERS.idempotencyKey),
+    idempotencyKey: text(headers, keyHeader ?? HEADERS.idempotencyKey) ?? text(headers, HEADERS.idempotencyKey),
     recordId: decoded(text(headers, HEADERS.recordId)),
     workflowId: decoded(text(headers, HEADERS.workflowId)),
     activityId: decoded(text(headers, HEADERS.activityId)),

@@ -88,7 +88,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       throw new Refusal('account_not_allowed', text);
     }
     shape(vendor);
-    const call = callFacts(incoming, facts, newId('call'), steps.epoch);
+    const call = callFacts(incoming, facts, newId('call'), steps.epoch, vendor.idempotencyHeader);
     const passage = await refusing(call, () => admit(incoming, facts, vendor, call, requestId));
     return spend({ ...passage, call: { ...call, route: passage.authorised.route.name, path: passage.request.path } });
   }

@@ -8,25 +8,25 @@ export interface Sender {
   close(): Promise<void>;
 }
 
-/**
- * A vendor's own hosts, each with its connections; or `upstream`, a stand-in, which gets every path as the proxy has
- * it: `/verify/v2/…` too.
- */
+/** A vendor's own hosts, each with its connections; or `upstream`, a stand-in for all of them. */
 export function openUpstreams(vendor: Vendor, upstream: string | undefined, timeoutMs: number): Sender {
   const main = new Forwarder({ origin: upstream ?? vendor.origin, timeoutMs });
-  if (upstream !== undefined || vendor.hosts === undefined) return main;
+  if (vendor.hosts === undefined) return main;
   const hosts = new Map(
-    Object.entries(vendor.hosts).map(([name, origin]) => [name, new Forwarder({ origin, timeoutMs })]),
+    Object.entries(vendor.hosts).map(([name, origin]) => {
+      return [name, upstream === undefined ? new Forwarder({ origin, timeoutMs }) : main];
+    }),
   );
   return {
     send(call, mayLeave) {
       const [, first = ''] = call.path.split('/', 2);
       const host = hosts.get(first);
-      if (host === undefined) return main.send(call, mayLeave);
-      return host.send({ ...call, path: call.path.slice(first.length + 1) }, mayLeave);
+      // The segment is the proxy's own: the host does not know it.
+      if (host !== undefined) return host.send({ ...call, path: call.path.slice(first.length + 1) }, mayLeave);
+      return main.send(call, mayLeave);
     },
     async close() {
-      await Promise.all([main, ...hosts.values()].map((forwarder) => forwarder.close()));
+      await Promise.all([...new Set([main, ...hosts.values()])].map((forwarder) => forwarder.close()));
     },
   };
 }

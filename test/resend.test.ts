@@ -133,6 +133,14 @@ test.each(Object.keys(REFUSALS) as RefusalCode[])('%s is refused in the shape of
   });
 });
 
+test('only the time of a scheduled e-mail may be changed', () => {
+  const row = resend.routes.find(({ name }) => name === 'PATCH /emails/:id');
+  const request = { method: 'PATCH', path: `/emails/${ID}`, query: [], body: [], headers: {} };
+  const priceWith = (json: Record<string, string>) => row?.price({ ...request, json }, { id: ID }, { fx: {} });
+  expect(priceWith({ scheduled_at: 'in 1 h' })).toEqual({ ok: true, price: { kind: 'free' } });
+  expect(priceWith({ scheduled_at: 'in 1 h', to: 'x@y.z' })).toMatchObject({ ok: false, details: { field: 'to' } });
+});
+
 test('keys, webhooks and domains are forbidden, and broadcasts have no price', () => {
   const forbidden = (path: string) => resend.forbidden.some(({ pattern }) => pattern.test(path));
   for (const path of ['/api-keys', '/API-Keys/x', '/webhooks', '/domains/1', '/oauth-grants']) {

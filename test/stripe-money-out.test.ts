@@ -136,6 +136,7 @@ describe('what cannot be priced is refused', () => {
     [S, SESSION.replace('unit_amount]', 'unit_amount_decimal]'), 'line_items'],
     [S, `${SESSION}&line_items[0][adjustable_quantity][enabled]=true`, 'line_items'],
     [S, `${SESSION}&line_items[0][tax_rates][0]=txr_1`, 'line_items'],
+    [S, SESSION.replace('=500', '=999999999999').replace('=3', '=9'), 'line_items'],
     [S, `${SESSION}&line_items[00][quantity]=9`, 'line_items'],
     [S, `${SESSION}&line_items[0][price_data][recurring][interval]=day`, 'line_items'],
     [S, `${SESSION}&shipping_options[0][shipping_rate]=shr_1`, 'shipping_options'],

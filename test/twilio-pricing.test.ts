@@ -95,6 +95,8 @@ describe('a message costs its segments at the price of its destination', () => {
     ['Jamaica, which shares +1', { To: '+18765550100', Body: 'x' }, /prices\.twilio\.sms\.JM/],
     ['no country', { To: '+88213300655', Body: 'x' }, /numbers that begin with \+88213.*sms\."\+88213"/],
     ['an area that is none', { To: '+15551234567', Body: 'x' }, /sms\."\+15551"/],
+    ['a premium number', { To: '+449012345678', Body: 'x' }, /numbers that begin with \+44901/],
+    ['a personal number', { To: '+447012345678', Body: 'x' }, /sms\."\+44701"/],
     ['a picture there', { To: '+442071838750', MediaUrl: 'https://a.test' }, /prices\.twilio\.mms\.GB/],
     ['a template there', { To: '+442071838750', ContentSid: 'HX1' }, /prices\.twilio\.content\.GB/],
     ['Messenger', { To: 'messenger:123', Body: 'x' }, /prices\.twilio\.messenger/],

@@ -3,6 +3,7 @@ import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { IssuedKey } from '../proxy/contract';
+import type { CustomVendor } from '../proxy/vendors/custom';
 import { readConfigFile } from '../src/config/file';
 import { Complaints } from '../src/config/complaints';
 import { vendorSettings } from '../src/config/prices';
@@ -11,6 +12,14 @@ import { startProxyForTests, type TestProxy } from '../src/testing';
 const AC = `AC${'0'.repeat(32)}`;
 const SM = `SM${'1'.repeat(32)}`;
 const EXAMPLE = join(__dirname, '../examples/own-vendor/keybrake.yaml');
+
+const MAIL: CustomVendor = {
+  origin: 'https://api.mail.example',
+  auth: { kind: 'basic' },
+  idempotencyHeader: 'x-request-key',
+  error: { message: '{message}' },
+  routes: [{ method: 'POST', path: '/v1/mails', body: 'json', price: { micros: 10_000 } }],
+};
 
 interface Seen {
   readonly method: string | undefined;
@@ -38,13 +47,16 @@ beforeAll(async () => {
   const complaints = new Complaints();
   const { prices, vendors } = readConfigFile({ KEYBRAKE_CONFIG: EXAMPLE }, complaints);
   complaints.check();
+  const settings = vendorSettings(prices, vendors);
   proxy = await startProxyForTests({
     upstream,
-    ...vendorSettings(prices, vendors),
+    prices: settings.prices ?? {},
+    vendors: { ...settings.vendors, mail: MAIL },
     accounts: {
       twilio: { vendor: 'twilio', secret: 'twilio-secret', user: `SK${'2'.repeat(32)}`, accountId: AC, upstream },
       resend: { vendor: 'resend', secret: 're_secret', upstream },
       fax: { vendor: 'fax', secret: 'fax-secret', upstream },
+      mail: { vendor: 'mail', secret: 'mail-secret', user: 'me', upstream },
     },
   });
 });
@@ -148,7 +160,7 @@ describe('Twilio', () => {
     answer = { status: 200, body: { phone_number: '+14155550100' } };
     const url = '/twilio/lookups/v2/PhoneNumbers/+14155550100?Fields=line_type_intelligence';
     await call(url, { method: 'GET', headers: basic(key) });
-    expect(seen[0]?.url).toBe('/lookups/v2/PhoneNumbers/+14155550100?Fields=line_type_intelligence');
+    expect(seen[0]?.url).toBe('/v2/PhoneNumbers/+14155550100?Fields=line_type_intelligence');
     expect(await settled(key)).toBe(0.008);
   });
 
@@ -251,6 +263,18 @@ describe("a vendor of one's own, from examples/own-vendor", () => {
     });
     expect(seen[0]?.headers.authorization).toBeUndefined();
     expect(await settled(key)).toBe(usd);
+  });
+
+  test('its own header for idempotency keys is the claim, and a second call is a replay', async () => {
+    const key = await issue('mail', ['POST /v1/mails']);
+    const headers = { ...headersOf(key), 'x-request-key': 'order-1' };
+    answer = { status: 200, body: {} };
+    await call('/mail/v1/mails', { headers, body: '{}' });
+    const again = await call('/mail/v1/mails', { headers, body: '{}' });
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    expect(seen).toHaveLength(1);
+    expect(seen[0]?.headers['x-request-key']).toBe('order-1');
+    expect(await settled(key)).toBe(0.01);
   });
 
   test('a form route has a fixed price', async () => {

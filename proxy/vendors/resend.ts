@@ -1,7 +1,7 @@
 /** Resend as a table: e-mails, one and in batches. Facts: VENDORS.md sections 4 and 8, resend-openapi 1.5. */
 import { type Micros, type RefusalCode, type RefusalDetails, REFUSALS } from '../contract';
 import { at } from '../json';
-import { free } from './pricing';
+import { FREE, free, pricing, unpriceable } from './pricing';
 import { batchPrice, batchRecipients, EMAIL_MICROS, emailPrice } from './resend-price';
 import { CLEAR_REFUSALS, noMoney, type Route, type Valuation, type Vendor } from './vendor';
 
@@ -41,8 +41,7 @@ function routesWith(unit: Micros): readonly Route[] {
     route('POST',  '/emails',            emailPrice(unit), sentValue),
     route('POST',  '/emails/batch',      batchPrice(unit), batchValue(unit)),
     route('POST',  '/emails/:id/cancel', ofPath,           canceledValue),
-    // Moves the time of a scheduled e-mail.
-    route('PATCH', '/emails/:id',        free,             () => noMoney(null)),
+    route('PATCH', '/emails/:id',        reschedule,       () => noMoney(null)),
     route('GET',   '/emails',            free,             () => noMoney(null)),
     route('GET',   '/emails/:id',        ofPath,           (_status, answer) => emailNews(answer)),
   ];
@@ -53,6 +52,13 @@ function route(method: Route['method'], path: string, price: Route['price'], val
 }
 
 const ofPath: Route['price'] = (_request, ids) => ({ ok: true, price: { kind: 'free', objectId: ids['id'] ?? '' } });
+
+/** PATCH /emails/:id moves the time of a scheduled e-mail. */
+const reschedule = pricing(({ json }) => {
+  const odd = Object.keys(json ?? {}).find((name) => name !== 'scheduled_at');
+  if (odd !== undefined) throw unpriceable(odd.slice(0, 60), 'Here only "scheduled_at" may be given.');
+  return { price: FREE };
+});
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
 

@@ -1,6 +1,6 @@
 /** The most that Stripe's invoices, credit notes and checkout sessions can cost (VENDORS 2.3). */
 import { rootOf, valueIfAny, wholeNumberIfAny } from '../form';
-import { requestedMicros } from './stripe-currency';
+import { MICROS_MAX, requestedMicros } from './stripe-currency';
 import {
   idIn,
   type PriceOf,
@@ -122,6 +122,7 @@ export const createCheckoutSession: PriceOf = (body, _ids, terms) => {
   }
   if (lines.size === 0) throw unpriceable('line_items', 'Field "line_items" is missing.');
   const micros = [...lines.values()].reduce((sum, line) => sum + lineMicros(line, terms), 0);
+  if (micros > MICROS_MAX) throw unpriceable('line_items', 'The lines are more than any cap can hold.');
   return { kind: 'fixed', micros, out: false };
 };
 

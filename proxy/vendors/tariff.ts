@@ -22,10 +22,14 @@ export interface Destination {
 
 const E164 = /^\+[1-9][0-9]{6,14}$/;
 
+/** Numbers whose price has little to do with their country's: only a prefix says what they cost. */
+const DEAR: ReadonlySet<unknown> = new Set(['PREMIUM_RATE', 'SHARED_COST', 'PERSONAL_NUMBER', 'UAN', 'PAGER']);
+
 /** Reads a number as E.164 writes it. Undefined for all else: a national number means another country to each reader. */
 export function destinationOf(number: string): Destination | undefined {
   if (!E164.test(number)) return undefined;
-  return { number, country: parsePhoneNumberFromString(number)?.country };
+  const known = parsePhoneNumberFromString(number);
+  return { number, country: DEAR.has(known?.getType()) ? undefined : known?.country };
 }
 
 /** Undefined: the tariff has no price for this destination. */
