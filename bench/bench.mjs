@@ -1,14 +1,44 @@
-/** `npm run bench -- [--only proxy,pipeline] [--json] [--rounds 5] [--seconds 4]`. See README.md for what it means. */
+/** `npm run bench -- [--only proxy,pipeline] [--json] [--quick]`. What the figures mean: README.md beside this file. */
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchPipeline } from './pipeline/index.mjs';
 import { benchProxy } from './proxy/index.mjs';
+import { describePipeline, describeProxy } from './table.mjs';
+
+const PARTS = {
+  proxy: { bench: benchProxy, describe: describeProxy, full: { rounds: 5, seconds: 4 }, quick: { rounds: 3, seconds: 1 } },
+  pipeline: {
+    bench: benchPipeline,
+    describe: describePipeline,
+    full: { rounds: 3, records: 2_000, chunkedRecords: 5_000 },
+    quick: { rounds: 1, records: 500, chunkedRecords: 1_000 },
+  },
+};
 
 const { values } = parseArgs({
   options: {
-    only: { type: 'string', default: 'proxy' },
+    only: { type: 'string', default: Object.keys(PARTS).join(',') },
     json: { type: 'boolean', default: false },
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '4' },
+    quick: { type: 'boolean', default: false },
   },
 });
-const r = await benchProxy({ rounds: Number(values.rounds), seconds: Number(values.seconds) }, console.error);
-console.log(JSON.stringify(r, (k, v) => typeof v === 'number' ? +v.toFixed(3) : v, 1));
+const names = values.only.split(',');
+const unknown = names.filter((name) => !Object.hasOwn(PARTS, name));
+if (unknown.length > 0) {
+  console.error(`--only knows ${Object.keys(PARTS).join(' and ')}, not ${unknown.join(', ')}.`);
+  process.exit(2);
+}
+
+// Progress goes to stderr, so that stdout is the result alone.
+const say = (text) => console.error(`… ${text}`);
+const results = { node: process.version, cores: availableParallelism() };
+for (const name of names) {
+  const { bench, describe, ...sizes } = PARTS[name];
+  results[name] = await bench(values.quick ? sizes.quick : sizes.full, say);
+  if (!values.json) console.log(`\n${describe(results[name]).join('\n')}`);
+}
+if (values.json) console.log(JSON.stringify(results, (_, value) => (Number.isFinite(value) ? rounded(value) : value), 2));
+
+function rounded(value) {
+  return Number(value.toPrecision(4));
+}

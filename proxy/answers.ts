@@ -20,6 +20,10 @@ const SHOWN = [
   'idempotency-key',
   'original-request',
   'retry-after',
+  'ratelimit-limit',
+  'ratelimit-remaining',
+  'ratelimit-reset',
+  'twilio-request-id',
 ];
 
 /** What the vendor answered, with the real secret taken out of whatever echoes it. */
@@ -66,7 +70,7 @@ export function refusalReply(vendor: Vendor, refusal: Refusal, requestId: string
 /** An unknown outcome may only be repeated with a vendor that knows its idempotency keys, and while it still does. */
 function mayRetry({ code, details }: Refusal, vendor: Vendor): boolean {
   if (code !== 'outcome_unknown') return REFUSALS[code].retry;
-  return vendor.idempotent && details.prior_call === undefined;
+  return vendor.idempotencyHeader !== null && details.prior_call === undefined;
 }
 
 /** The reply with the headers that name the call and what is left. */

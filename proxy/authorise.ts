@@ -2,11 +2,13 @@
 import { Refusal } from './contract';
 import type { KeyFacts } from './ledger/facts';
 import { matchRoute, nearestRoute, type RouteMatch } from './reading';
-import type { Price, Route, Vendor, VendorRequest } from './vendors/vendor';
+import type { FormPairs, Price, Route, Vendor, VendorRequest } from './vendors/vendor';
 
 export interface Authorised {
   readonly route: Route;
   readonly price: Price;
+  /** Fields that the proxy adds to the body. */
+  readonly adds: FormPairs;
 }
 
 /**
@@ -30,7 +32,8 @@ export function allowedRoute(facts: KeyFacts, vendor: Vendor, method: string, pa
 }
 
 /**
- * What an allowed call costs at most. `keyed`: the client gave an Idempotency-Key.
+ * What an allowed call costs at most. `keyed`: the client gave an Idempotency-Key. `accountId`: the vendor's own id of
+ * the key's account.
  * Throws {@link Refusal} `account_not_allowed`, `parameter_not_allowed`, `currency_not_allowed`,
  * `request_unpriceable` or `idempotency_key_required`.
  */
@@ -40,8 +43,9 @@ export function authorise(
   { route, ids }: RouteMatch,
   request: VendorRequest,
   keyed: boolean,
+  accountId?: string,
 ): Authorised {
-  const redirected = vendor.redirection(request);
+  const redirected = vendor.redirection(request, route, accountId);
   if (redirected !== undefined) throw new Refusal(redirected.code, redirected.reason, { field: redirected.field });
   const pricing = route.price(request, ids, { fx: facts.fx });
   if (!pricing.ok) throw new Refusal(pricing.code, pricing.reason, pricing.details ?? {});
@@ -49,7 +53,7 @@ export function authorise(
     const text = 'idempotency_key_required: this vault key demands an Idempotency-Key header on paid calls.';
     throw new Refusal('idempotency_key_required', text, { field: 'Idempotency-Key' });
   }
-  return { route, price: pricing.price };
+  return { route, price: pricing.price, adds: pricing.adds ?? [] };
 }
 
 function isForbidden(vendor: Vendor, method: string, path: string): boolean {

@@ -4,7 +4,8 @@ import { HEADERS, Refusal } from './contract';
 import type { KeyFacts } from './ledger/facts';
 import type { CallFacts } from './ledger/reserve';
 import type { RequestHeaders, Target } from './reading';
-import type { Vendor, VendorRequest } from './vendors/vendor';
+import type { Vendors } from './vendors';
+import type { Credential, Vendor, VendorRequest } from './vendors/vendor';
 
 /** A vendor call's body; Stripe's forms are a few kilobytes. */
 export const BODY_BYTES_MAX = 1024 * 1024;
@@ -23,7 +24,14 @@ export interface DataRequest {
 const CONTEXT_CHARACTERS_MAX = 500;
 const IDEMPOTENCY_KEY_MAX = 255;
 
-export function callFacts(incoming: DataRequest, facts: KeyFacts, callId: string, epoch: string): CallFacts {
+/** `keyHeader`: where this vendor's clients give their idempotency keys, beside `Idempotency-Key`. */
+export function callFacts(
+  incoming: DataRequest,
+  facts: KeyFacts,
+  callId: string,
+  epoch: string,
+  keyHeader: string | null = null,
+): CallFacts {
   const { headers } = incoming;
   const attempt = Number(text(headers, HEADERS.attempt));
   return {
@@ -33,7 +41,7 @@ export function callFacts(incoming: DataRequest, facts: KeyFacts, callId: string
     method: incoming.method,
     path: withoutVaultKey(incoming.url.split('?', 1)[0]?.slice(0, CONTEXT_CHARACTERS_MAX) ?? ''),
     route: null,
-    idempotencyKey: text(headers, HEADERS.idempotencyKey),
+    idempotencyKey: text(headers, keyHeader ?? HEADERS.idempotencyKey) ?? text(headers, HEADERS.idempotencyKey),
     recordId: decoded(text(headers, HEADERS.recordId)),
     workflowId: decoded(text(headers, HEADERS.workflowId)),
     activityId: decoded(text(headers, HEADERS.activityId)),
@@ -82,10 +90,28 @@ function decoded(value: string | null): string | null {
   }
 }
 
-/** Takes the vendor's prefix off the path; at the root the vault key tells the vendor. */
-export function destination({ path, query }: Target, vendor: Vendor): Target {
-  const prefix = `/${vendor.id}/`;
-  return path.startsWith(prefix) ? { path: path.slice(prefix.length - 1), query } : { path, query };
+/**
+ * Takes the vendor's prefix off the path; at the root the vault key tells the vendor. Throws `account_not_allowed` for
+ * the prefix of another vendor than the key's.
+ */
+export function destination({ path, query }: Target, vendor: Vendor, vendors: Vendors): Target {
+  const [, first = '', ...rest] = path.split('/');
+  if (first === vendor.id && rest.length > 0) return { path: `/${rest.join('/')}`, query };
+  if (first === vendor.id || !vendors.has(first)) return { path, query };
+  const reason = `account_not_allowed: the path is ${first}'s and the vault key is for ${vendor.id}.`;
+  throw new Refusal('account_not_allowed', reason, { attempted: path.slice(0, CONTEXT_CHARACTERS_MAX) });
+}
+
+/**
+ * In whose error shape a request is refused before its key is known: the vendor of its prefix, else the one that has
+ * such paths, else Stripe.
+ */
+export function vendorShown(url: string, vendors: Vendors): Vendor | undefined {
+  const first = /^\/([^/?]*)/.exec(url)?.[1] ?? '';
+  const all = [...vendors.values()];
+  return (
+    vendors.get(first) ?? all.find(({ routes }) => routes.some(({ path }) => path.split('/')[1] === first)) ?? all[0]
+  );
 }
 
 /**
@@ -93,7 +119,7 @@ export function destination({ path, query }: Target, vendor: Vendor): Target {
  * record, one made from the record and the request alone, so that it is the same on every retry. Undefined: none.
  */
 export function claimKey(call: CallFacts, request: VendorRequest, free: boolean): string | undefined {
-  if (request.method !== 'POST') return undefined;
+  if (request.method !== 'POST' && free) return undefined;
   if (call.idempotencyKey !== null) {
     if (call.idempotencyKey.length > IDEMPOTENCY_KEY_MAX) {
       const reason = `request_unpriceable: an idempotency key has at most ${IDEMPOTENCY_KEY_MAX} characters.`;
@@ -108,11 +134,11 @@ export function claimKey(call: CallFacts, request: VendorRequest, free: boolean)
 }
 
 /** Headers for the vendor: the real secret, and only what the vendor's table lets pass. */
-export function upstreamHeaders(headers: RequestHeaders, vendor: Vendor, secret: string): Record<string, string> {
-  const passed: Record<string, string> = { authorization: `Bearer ${secret}`, 'accept-encoding': 'identity' };
+export function upstreamHeaders(headers: RequestHeaders, vendor: Vendor, account: Credential): Record<string, string> {
+  const passed: Record<string, string> = {};
   for (const name of vendor.passHeaders) {
     const value = headers[name];
     if (typeof value === 'string') passed[name] = value;
   }
-  return passed;
+  return { ...passed, ...vendor.authorization(account), 'accept-encoding': 'identity' };
 }

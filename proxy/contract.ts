@@ -36,9 +36,13 @@ export function formatUsd(micros: Micros): string {
   return `${sign}$${whole}.${decimals.replace(/0+$/, '').padEnd(2, '0')}`;
 }
 
-/** The vendors with a route table. */
-export const VENDOR_IDS = ['stripe'] as const;
-export type VendorId = (typeof VENDOR_IDS)[number];
+/** The vendors with a route table of their own. */
+export const VENDOR_IDS = ['stripe', 'twilio', 'resend'] as const;
+export type BuiltInVendorId = (typeof VENDOR_IDS)[number];
+/** One of {@link VENDOR_IDS}, or a vendor that the operator describes in `keybrake.yaml`. */
+export type VendorId = string;
+/** How a vendor may be named. */
+export const VENDOR_NAME = /^[a-z][a-z0-9_-]{0,31}$/;
 
 /** States of a call: DESIGN 5.1. `refused` and `replayed` are audit rows that hold no money. */
 export const CALL_STATES = ['held', 'settled', 'released', 'unknown', 'refused', 'replayed'] as const;

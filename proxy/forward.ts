@@ -120,8 +120,9 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
+/** The error's code where it has one: messages name addresses, which are the operator's business. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const code = (error as { code?: unknown }).code;
-  return typeof code === 'string' && !error.message.includes(code) ? `${code}: ${error.message}` : error.message;
+  return typeof code === 'string' ? code : error.message;
 }

@@ -3,28 +3,30 @@ import type { Logger } from 'pino';
 import { pack, refusalReply, type Reply, unpack, vendorReply, withCall, withoutSecret } from './answers';
 import type { Authenticator } from './authenticate';
 import { allowedRoute, type Authorised, authorise } from './authorise';
-import { bodyOf, callFacts, claimKey, type DataRequest, destination, upstreamHeaders } from './call';
-import { type Micros, Refusal } from './contract';
-import type { Forwarder, Sent } from './forward';
+import { bodyOf, callFacts, claimKey, type DataRequest, destination, upstreamHeaders, vendorShown } from './call';
+import { Refusal } from './contract';
+import type { Sent } from './forward';
+import { asRefusal, unknownRefusal, unsentRefusal } from './failures';
 import { newId } from './ids';
-import { type Departures, Flights } from './inFlight';
+import { type Departures, Flights, within } from './inFlight';
 import { judge, type Verdict } from './judge';
+import { leastRemaining } from './ledger/budgets';
 import type { KeyFacts } from './ledger/facts';
 import { finish, type Outcome } from './ledger/finish';
 import type { Ledger } from './ledger/ledger';
 import { type CallFacts, deadRefusal, refuseCall, reserve, type Reserved, type ReserveInput } from './ledger/reserve';
 import { lookUp } from './lookup';
 import type { ProxyMetrics } from './metrics';
-import { decodeBody, encodeForm, fingerprint, readPath, readRequest } from './reading';
+import { decodeBody, encodeBody, encodeForm, fingerprint, readPath, readRequest } from './reading';
 import { scopeHash, type Seal } from './seal';
-import { StoreError } from './stores/store';
-import { VENDORS } from './vendors';
-import type { Vendor, VendorRequest } from './vendors/vendor';
+import type { Sender } from './upstreams';
+import type { Vendors } from './vendors';
+import { stripe } from './vendors/stripe';
+import type { Credential, Vendor, VendorRequest } from './vendors/vendor';
 
-export interface Account {
-  readonly secret: string;
+export interface Account extends Credential {
   readonly secretBytes: Buffer;
-  readonly forwarder: Forwarder;
+  readonly forwarder: Sender;
 }
 
 export interface Steps {
@@ -32,6 +34,7 @@ export interface Steps {
   readonly ledger: Ledger;
   readonly seal: Seal;
   readonly accounts: ReadonlyMap<string, Account>;
+  readonly vendors: Vendors;
   readonly departures: Departures;
   readonly epoch: string;
   readonly budgetWaitMs: number;
@@ -66,7 +69,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
 
   return async function handle(incoming) {
     const requestId = newId('req');
-    let vendor = VENDORS.stripe;
+    let vendor: Vendor | undefined;
     try {
       return await attempt(incoming, requestId, (known) => (vendor = known));
     } catch (error) {
@@ -74,15 +77,19 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const refusal = asRefusal(error, steps.logger);
       metrics.refusals.inc({ code: refusal.code });
       if (refusal.code === 'key_invalid') metrics.unknownKeys.inc();
-      return refusalReply(vendor, refusal, requestId);
+      return refusalReply(vendor ?? vendorShown(incoming.url, steps.vendors) ?? stripe, refusal, requestId);
     }
   };
 
   async function attempt(incoming: DataRequest, requestId: string, shape: (vendor: Vendor) => void): Promise<Reply> {
     const facts = await steps.authenticator.authenticate(incoming.headers.authorization);
-    const vendor = VENDORS[facts.vendor];
+    const vendor = steps.vendors.get(facts.vendor);
+    if (vendor === undefined) {
+      const text = `account_not_allowed: the proxy has no vendor ${facts.vendor} any more.`;
+      throw new Refusal('account_not_allowed', text);
+    }
     shape(vendor);
-    const call = callFacts(incoming, facts, newId('call'), steps.epoch);
+    const call = callFacts(incoming, facts, newId('call'), steps.epoch, vendor.idempotencyHeader);
     const passage = await refusing(call, () => admit(incoming, facts, vendor, call, requestId));
     return spend({ ...passage, call: { ...call, route: passage.authorised.route.name, path: passage.request.path } });
   }
@@ -90,17 +97,19 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   /** Reads and authorises, without the store. */
   function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, call: CallFacts, requestId: string): Passage {
     const body = bodyOf(incoming);
-    const target = destination(readPath(incoming.url), vendor);
+    const target = destination(readPath(incoming.url), vendor, steps.vendors);
     const match = allowedRoute(facts, vendor, incoming.method, target.path);
     const bodyText = decodeBody(body);
-    const request = readRequest({ method: incoming.method, target, headers: incoming.headers, bodyText });
-    const authorised = authorise(facts, vendor, match, request, call.idempotencyKey !== null);
+    const { method, headers: given } = incoming;
+    const reads = { kind: match.route.body, repeats: vendor.repeats };
+    const request = readRequest({ method, target, headers: given, bodyText, ...reads });
     const account = steps.accounts.get(facts.account);
     if (account === undefined) {
       const text = `account_not_allowed: the proxy has no credential for account ${facts.account} any more.`;
       throw new Refusal('account_not_allowed', text);
     }
-    const headers = upstreamHeaders(incoming.headers, vendor, account.secret);
+    const authorised = authorise(facts, vendor, match, request, call.idempotencyKey !== null, account.accountId);
+    const headers = upstreamHeaders(given, vendor, account);
     return { facts, vendor, request, authorised, call, requestId, account, headers, gone: incoming.gone };
   }
 
@@ -120,8 +129,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       if (object !== undefined) release.push(await turn(objects, object, passage, object));
       const reserved = await reserveMoney(passage, claim);
       if (reserved.kind === 'replay') return replay(reserved, passage);
+      // Without a claim, a key that the call's id alone makes: sent again, it is still the same call.
       const sentKey = key ?? `kb1_${call.callId}`;
-      return await send(reserved, passage, request.method === 'POST' ? sentKey : undefined);
+      return await send(
+        reserved,
+        passage,
+        authorised.route.idempotent && request.method === 'POST' ? sentKey : undefined,
+      );
     } finally {
       for (const giveBack of release) giveBack();
     }
@@ -143,7 +157,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       ...call,
       price: authorised.price,
       claim,
-      vendorIdempotent: vendor.idempotent,
+      vendorIdempotent: authorised.route.idempotent,
       toMicros: (minor, currency) => vendor.toMicros(minor, currency, { fx: facts.fx }),
     };
     for (;;) {
@@ -197,14 +211,17 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   async function send(held: Held, passage: Passage, idempotencyKey: string | undefined): Promise<Reply> {
     const { facts, vendor, request, authorised, account, headers } = passage;
     const departure = departures.begin(facts);
+    const { text: body, headers: declared } = encodeBody(request, authorised.route.body, authorised.adds);
+    const header = vendor.idempotencyHeader;
+    const keyed = header === null || idempotencyKey === undefined ? {} : { [header]: idempotencyKey };
     try {
       const started = performance.now();
       const answered = await account.forwarder.send(
         {
           method: request.method,
           path: request.query.length > 0 ? `${request.path}?${encodeForm(request.query)}` : request.path,
-          headers: idempotencyKey === undefined ? headers : { ...headers, ...FORM, 'idempotency-key': idempotencyKey },
-          body: request.method === 'GET' ? null : encodeForm(request.body),
+          headers: { ...headers, ...declared, ...keyed },
+          body,
         },
         () => {
           const reason = mayNotLeave(facts, held.sendBy);
@@ -216,7 +233,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const sent = withoutSecret(answered, account.secretBytes);
       const terms = { fx: facts.fx };
       const first = held.kind === 'held';
-      const verdict = judge({ sent, vendor, route: authorised.route, price: authorised.price, terms, first });
+      const verdict = judge({ sent, vendor, ...authorised, request, terms, first });
       return await settle(held, passage, sent, verdict);
     } finally {
       departures.end(departure);
@@ -236,10 +253,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     ledger.changed(finished.budgets);
     metrics.calls.inc({ vendor: vendor.id, state: outcome.state });
 
-    if (outcome.state === 'unknown') throw unknownRefusal(callId, sent);
-    if (sent.kind === 'unsent') throw unsentRefusal(facts, callId, sent.reason);
-    if (sent.kind === 'lost' || reply === null) throw unknownRefusal(callId, sent);
-    return withCall(reply, callId, leftOf(finished.budgets, held.remainingMicros), requestId);
+    const { idempotent } = passage.authorised.route;
+    if (outcome.state === 'unknown') throw unknownRefusal(callId, sent, idempotent);
+    if (sent.kind === 'unsent') {
+      throw departures.isDead(facts) ? deadRefusal('key_revoked', facts.keyId) : unsentRefusal(callId, sent.reason);
+    }
+    if (sent.kind === 'lost' || reply === null) throw unknownRefusal(callId, sent, idempotent);
+    return withCall(reply, callId, leastRemaining(finished.budgets) ?? held.remainingMicros, requestId);
   }
 
   function sealed(verdict: Verdict, reply: Reply | null, callId: string): Outcome {
@@ -254,12 +274,6 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const stored = unpack(steps.seal.open(reserved.answer, reserved.call.call_id));
     const replayed = { ...stored, headers: { ...stored.headers, 'idempotent-replayed': 'true' } };
     return withCall(replayed, call.callId, reserved.remainingMicros, requestId);
-  }
-
-  function unsentRefusal(facts: KeyFacts, callId: string, reason: string): Refusal {
-    if (departures.isDead(facts)) return deadRefusal('key_revoked', facts.keyId);
-    const text = `upstream_unreachable: nothing was sent and the hold is released: ${reason}.`;
-    return new Refusal('upstream_unreachable', text, { call_id: callId });
   }
 
   /** Runs a step; what it refuses is recorded in the audit log against the key before the caller hears of it. */
@@ -279,48 +293,5 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 }
 
-/** A body is always rebuilt as a form, whatever charset the client declared. */
-const FORM = { 'content-type': 'application/x-www-form-urlencoded' };
-
 /** Thrown to leave the steps when nobody waits for the answer and nothing is reserved. */
 const CLIENT_GONE = Symbol('client gone');
-
-function unknownRefusal(callId: string, sent: Sent): Refusal {
-  const why = sent.kind === 'answered' ? `the vendor answered ${sent.status}` : sent.reason;
-  const text =
-    `outcome_unknown: call ${callId} was sent and its outcome is not known (${why}); the money stays held. ` +
-    'Repeat it with the same idempotency key to learn the outcome.';
-  return new Refusal('outcome_unknown', text, { call_id: callId });
-}
-
-function asRefusal(error: unknown, logger: Logger): Refusal {
-  if (error instanceof Refusal) return error;
-  if (!(error instanceof StoreError)) logger.error({ err: error }, 'a vendor call failed inside the proxy');
-  const text = 'store_unavailable: the ledger cannot be read or written now, so no call goes out.';
-  return new Refusal('store_unavailable', text, { retry_after_seconds: 1 }, { cause: error });
-}
-
-function leftOf(
-  budgets: readonly {
-    cap_micros: Micros | null;
-    settled_micros: Micros;
-    held_micros: Micros;
-    unknown_micros: Micros;
-  }[],
-  otherwise: Micros | null,
-): Micros | null {
-  const left = budgets.flatMap((budget) =>
-    budget.cap_micros === null
-      ? []
-      : [Math.max(0, budget.cap_micros - budget.settled_micros - budget.held_micros - budget.unknown_micros)],
-  );
-  return left.length === 0 ? otherwise : Math.min(...left);
-}
-
-/** Undefined: it took longer. The timer ends with the promise: thousands of them would live on in a busy process. */
-function within<T>(promise: Promise<T>, milliseconds: number): Promise<T | undefined> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(undefined), milliseconds);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
-}

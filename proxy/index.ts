@@ -2,7 +2,6 @@
 import { getRequestListener } from '@hono/node-server';
 import { Authenticator } from './authenticate';
 import { createControlApp } from './control/app';
-import { Forwarder } from './forward';
 import { type Account, createHandler } from './handle';
 import { newId } from './ids';
 import { Departures } from './inFlight';
@@ -15,7 +14,8 @@ import { masterKeyFile, Seal } from './seal';
 import { listen, type Listening } from './server';
 import { openSqlite } from './stores/sqlite';
 import { StoreError } from './stores/store';
-import { VENDORS } from './vendors';
+import { openUpstreams } from './upstreams';
+import { createVendors, type Vendors } from './vendors';
 
 export * from './contract';
 export * from './client';
@@ -57,7 +57,8 @@ async function serve(
 ): Promise<RunningProxy> {
   const { logger } = options;
   const upstreamTimeoutMs = options.upstreamTimeoutMs ?? UPSTREAM_TIMEOUT_MS;
-  const accounts = openAccounts(options, upstreamTimeoutMs);
+  const vendors = createVendors(options);
+  const accounts = openAccounts(options, vendors, upstreamTimeoutMs);
   const departures = new Departures();
   const epoch = newId('req');
   let listening: Listening | undefined = undefined;
@@ -68,6 +69,7 @@ async function serve(
     ledger,
     seal,
     accounts,
+    vendors,
     departures,
     epoch,
     budgetWaitMs: options.budgetWaitMs ?? BUDGET_WAIT_MS,
@@ -78,6 +80,7 @@ async function serve(
   const control = createControlApp({
     ledger,
     options,
+    vendors,
     epoch,
     upstreamTimeoutMs,
     killed: (keyId) => {
@@ -121,11 +124,13 @@ async function serve(
   };
 }
 
-function openAccounts({ accounts }: ProxyOptions, timeoutMs: number): ReadonlyMap<string, Account> {
+function openAccounts({ accounts }: ProxyOptions, vendors: Vendors, timeoutMs: number): ReadonlyMap<string, Account> {
   return new Map(
-    Object.entries(accounts).map(([name, { vendor, secret, upstream }]) => {
-      const forwarder = new Forwarder({ origin: upstream ?? VENDORS[vendor].origin, timeoutMs });
-      return [name, { secret, secretBytes: Buffer.from(secret), forwarder }];
+    Object.entries(accounts).map(([name, { vendor: id, upstream, ...credential }]) => {
+      const vendor = vendors.get(id);
+      if (vendor === undefined) throw new Error(`The account ${name} is of the vendor ${id}, which is not known.`);
+      const forwarder = openUpstreams(vendor, upstream, timeoutMs);
+      return [name, { ...credential, secretBytes: Buffer.from(credential.secret), forwarder }];
     }),
   );
 }

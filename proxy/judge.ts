@@ -1,10 +1,7 @@
 /** What a vendor's answer is evidence of, DESIGN 5.4. Pure. */
 import type { Sent } from './forward';
 import type { Outcome } from './ledger/finish';
-import type { Price, PricingTerms, Route, Vendor } from './vendors/vendor';
-
-/** Refusals by the vendor before it does anything. Only the answer to the first send is evidence. */
-const CLEAR_REFUSALS = [400, 401, 403, 404, 429];
+import type { Price, PricingTerms, Route, Vendor, VendorRequest } from './vendors/vendor';
 
 /** An outcome before its answer is sealed. */
 export type Verdict =
@@ -16,6 +13,7 @@ export interface Judged {
   readonly vendor: Vendor;
   readonly route: Route;
   readonly price: Price;
+  readonly request: VendorRequest;
   readonly terms: PricingTerms;
   /** The call had not been sent before. */
   readonly first: boolean;
@@ -23,9 +21,10 @@ export interface Judged {
 
 /**
  * 2xx and 402 settle; a clear refusal in the vendor's own shape to the first send, or nothing sent, releases; all else
- * is unknown. A free call has no money to hold: its outcome is never unknown.
+ * is unknown. A vendor whose 402 is such a refusal (out of credit) says so in its table. A free call has no money to
+ * hold: its outcome is never unknown.
  */
-export function judge({ sent, vendor, route, price, terms, first }: Judged): Verdict {
+export function judge({ sent, vendor, route, price, request, terms, first }: Judged): Verdict {
   const free = price.kind === 'free';
   if (sent.kind === 'unsent') {
     return { state: first || free ? 'released' : 'unknown', httpStatus: null, code: 'upstream_unreachable' };
@@ -35,18 +34,22 @@ export function judge({ sent, vendor, route, price, terms, first }: Judged): Ver
   const { status } = sent;
   const answer = parsed(sent.body);
   const code = vendor.errorCode(answer);
-  if ((status >= 200 && status < 300) || status === 402) {
-    const spend = spendOf(status, answer, { route, price, terms });
+  const refuses = vendor.clearRefusals.includes(status);
+  if ((status >= 200 && status < 300) || (status === 402 && !refuses)) {
+    const spend = spendOf(status, answer, { route, price, request, terms });
     if (spend === undefined) return { state: 'unknown', httpStatus: status, code: 'outcome_unknown' };
     return { state: 'settled', httpStatus: status, code: status === 402 ? code : null, spend, keepAnswer: true };
   }
-  const clear = CLEAR_REFUSALS.includes(status) && vendor.isVendorError(answer);
+  const clear = refuses && vendor.isVendorError(answer);
   if (free || (clear && first)) return { state: 'released', httpStatus: status, code };
   return { state: 'unknown', httpStatus: status, code };
 }
 
-function spendOf(status: number, answer: unknown, { route, price, terms }: Pick<Judged, 'route' | 'price' | 'terms'>) {
-  const value = route.value(status, answer, terms);
+type Priced = Pick<Judged, 'route' | 'price' | 'request' | 'terms'>;
+
+function spendOf(status: number, answer: unknown, { route, price, request, terms }: Priced) {
+  const quoteMicros = price.kind === 'fixed' ? price.micros : 0;
+  const value = route.value(status, answer, terms, { request, quoteMicros });
   if (value === undefined) return price.kind === 'free' ? { micros: 0, out: false, vendorId: null } : undefined;
   const { objectId } = value;
   if (objectId === null || (price.kind === 'free' && price.objectId === undefined)) {

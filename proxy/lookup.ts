@@ -1,13 +1,14 @@
 /** Reads a vendor object that the ledger does not know, with the real secret, before money is held for it. */
 import { Refusal } from './contract';
 import type { KeyFacts } from './ledger/facts';
-import type { Forwarder } from './forward';
-import type { Valuation, Vendor } from './vendors/vendor';
+import type { Sender } from './upstreams';
+import type { Credential, Price, Valuation, Vendor } from './vendors/vendor';
 
 export interface Lookup {
   readonly facts: KeyFacts;
   readonly vendor: Vendor;
-  readonly account: { readonly secret: string; readonly forwarder: Forwarder };
+  readonly account: Credential & { readonly forwarder: Sender };
+  readonly authorised: { readonly price: Price };
 }
 
 /**
@@ -15,12 +16,13 @@ export interface Lookup {
  * without a rate, `request_unpriceable` when the vendor does not know the object.
  */
 export async function lookUp(
-  { facts, vendor, account }: Lookup,
+  { facts, vendor, account, authorised: { price } }: Lookup,
   objectId: string,
   mayLeave: () => string | undefined,
 ): Promise<Valuation> {
-  const path = vendor.lookupPath(objectId);
-  const headers = { authorization: `Bearer ${account.secret}`, 'accept-encoding': 'identity' };
+  const own = price.kind === 'object' ? price.lookupPath : undefined;
+  const path = own ?? vendor.lookupPath(objectId, account.accountId);
+  const headers = { ...vendor.authorization(account), 'accept-encoding': 'identity' };
   const sent = await account.forwarder.send({ method: 'GET', path, headers, body: null }, mayLeave);
   if (sent.kind !== 'answered' || sent.status >= 500 || sent.status === 429) {
     const why = sent.kind === 'answered' ? `the vendor answered ${sent.status}` : sent.reason;

@@ -1,17 +1,17 @@
 /** What the proxy needs to run. Read from the environment by `src/config`; tests and embedders give it directly. */
 import type { Logger } from 'pino';
 import type { Micros, VendorId } from './contract';
+import type { VendorSettings } from './vendors';
+import type { Credential } from './vendors/vendor';
 
 /** One vendor credential. Its name in {@link ProxyOptions.accounts} is the `account` of keys and audit rows. */
-export interface AccountOptions {
+export interface AccountOptions extends Credential {
   readonly vendor: VendorId;
-  /** The vendor's real secret. Never logged, stored or answered. */
-  readonly secret: string;
   /** Origin of the vendor's API; another than the vendor's own for tests and sandboxes. */
   readonly upstream?: string;
 }
 
-export interface ProxyOptions {
+export interface ProxyOptions extends VendorSettings {
   /** 127.0.0.1 by default. */
   readonly host?: string;
   /** 0: any free port. */

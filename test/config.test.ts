@@ -1,49 +1,9 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import {
-  clientOptionsFromEnv,
-  ConfigError,
-  logLevelFromEnv,
-  proxyOptionsFromEnv,
-  secretsFromEnv,
-  workerOptionsFromEnv,
-} from '../src/config';
+import { clientOptionsFromEnv, logLevelFromEnv, secretsFromEnv, workerOptionsFromEnv } from '../src/config';
 import { createLogger } from '../src/log';
+import { API_KEY, complaints, file, GOOD, LIVE, logger, proxyOptions, TEST } from './support/config';
 
-const logger = createLogger({ level: 'silent' });
-const API_KEY = 'kb_admin_0123456789abcdef';
 const WORKER_KEY = 'kb_worker_0123456789abcdef';
-const LIVE = 'sk_live_51ABCDEFGHIJKLMNOP';
-const TEST = 'sk_test_51ABCDEFGHIJKLMNOP';
-const GOOD = { KEYBRAKE_API_KEY: API_KEY, STRIPE_SECRET_KEY: TEST };
-
-const folder = mkdtempSync(join(tmpdir(), 'keybrake-config-'));
-
-function file(name: string, text: string): string {
-  const path = join(folder, name);
-  writeFileSync(path, text);
-  return path;
-}
-
-/** The complaints about an environment; none when it can be used. */
-function complaints(env: Record<string, string>, read: (env: Record<string, string>) => unknown = proxyOptions) {
-  try {
-    read(env);
-    return [];
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    const secrets = Object.values(env).filter((value) => /^(sk|rk|kb|pk)_/.test(value));
-    if (secrets.some((secret) => error.message.includes(secret)))
-      throw new Error('it quotes a secret', { cause: error });
-    return error.complaints.map(({ setting, problem, remedy }) => `${setting} ${problem} ${remedy}`);
-  }
-}
-
-function proxyOptions(env: Record<string, string>) {
-  return proxyOptionsFromEnv(env, logger);
-}
 
 test('the defaults are loopback, port 8787, a SQLite file, and the account stripe', () => {
   expect(proxyOptions(GOOD)).toEqual({
@@ -150,11 +110,6 @@ describe('a live secret', () => {
 
 test('beyond loopback, plain text must be asked for', () => {
   expect(complaints({ ...GOOD, KEYBRAKE_HOST: '0.0.0.0', KEYBRAKE_ALLOW_PLAINTEXT: '1' })).toEqual([]);
-});
-
-test('variables of a later release may stay set, and are not read', () => {
-  const options = proxyOptions({ ...GOOD, RESEND_API_KEY: 're_x', KEYBRAKE_TWILIO_UPSTREAM: 'http://127.0.0.1:1' });
-  expect(Object.keys(options.accounts)).toEqual(['stripe']);
 });
 
 describe('keybrake.yaml', () => {

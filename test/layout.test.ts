@@ -18,7 +18,7 @@ interface Rule {
 const RULES: readonly Rule[] = [
   { files: /^proxy\/contract$/,            own: /^$/,                                  packages: /^$/ },
   { files: /^proxy\/client$/,              own: /^proxy\/contract$/,                   packages: /^undici$/ },
-  { files: /^proxy\/vendors\//,            own: /^proxy\/(vendors\/|contract$|reading$)/, packages: /^(node:|fastest-levenshtein$)/ },
+  { files: /^proxy\/vendors\//,            own: /^proxy\/(vendors\/|contract$|reading$|form$|json$)/, packages: /^(node:|fastest-levenshtein$|libphonenumber-js|sms-segments-calculator$)/ },
   { files: /^proxy\/ledger\//,             own: /^proxy\/(ledger\/|stores\/|contract$|vendors\/vendor$)/, packages: /^node:/ },
   { files: /^proxy\/stores\//,             own: /^proxy\/(stores\/|contract$)/,        packages: /^(node:|better-sqlite3$)/ },
   { files: /^proxy\//,                     own: /^proxy\//,                            packages: /^(node:|undici$|pino$|prom-client$|hono|@hono\/|ms$|fastest-levenshtein$)/ },
@@ -76,6 +76,8 @@ describe('the layout', () => {
     expect(lines.length).toBeLessThanOrEqual(330);
     // Tables are kept wide on purpose.
     const table = lines.some((line) => line.includes('prettier-ignore'));
-    expect(table ? [] : lines.filter((line) => line.length > 130)).toEqual([]);
+    // A regular expression and a text of the vendor's cannot be broken.
+    const long = lines.filter((line) => line.length > 130 && !/^\s*['/`]/.test(line));
+    expect(table ? [] : long).toEqual([]);
   });
 });

@@ -17,7 +17,7 @@ describe('matchRoute', () => {
   test.each([
     ['DELETE', '/v1/customers/cus_1'],
     ['PUT', '/v1/payment_intents'],
-    ['POST', '/v1/payouts'],
+    ['POST', '/v1/subscriptions'],
     ['POST', '/v1/payment_intents/pi_1/confirm/x'],
     ['POST', '/v1/payment_intents/pi.1'],
     ['POST', '/v1/payment_intents/'],

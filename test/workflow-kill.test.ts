@@ -61,7 +61,9 @@ async function runsInTheMiddle(taskQueue: string): Promise<MidRun[]> {
   const runs = await Promise.all(begun.map(async (run) => ({ ...run, keyId: await keyOf(run.handle) })));
   for (const { keyId } of runs) vaultKeys.push((await stack.proxy.client.tokenFor(keyId)).vault_key);
   everyRun.push(...runs);
-  await eventually(() => runs.every(({ prefix }) => chargesOf(stack, prefix).length >= 6 && underWay(stack, prefix) > 0));
+  await eventually(() =>
+    runs.every(({ prefix }) => chargesOf(stack, prefix).length >= 6 && underWay(stack, prefix) > 0),
+  );
   return runs;
 }
 
@@ -76,9 +78,7 @@ function snapshot(runs: readonly MidRun[]): ReadonlyMap<string, { readonly charg
 }
 
 async function reportsOf(runs: readonly MidRun[]): Promise<ReadonlyMap<string, RunReport>> {
-  return new Map(
-    await Promise.all(runs.map(async ({ kind, handle }) => [kind, await handle.result()] as const)),
-  );
+  return new Map(await Promise.all(runs.map(async ({ kind, handle }) => [kind, await handle.result()] as const)));
 }
 
 describe('when the worker was killed with SIGKILL in mid-run and another one was started, a run', () => {
@@ -147,7 +147,11 @@ describe('after all these runs', () => {
 
   test("no history, no byte of Temporal's database and of the ledger, and no log holds a vault key or a secret", async () => {
     expect(vaultKeys).toHaveLength(2 * KINDS.length);
-    const found = await scanAll(stack, everyRun.map(({ handle }) => handle), allSecrets());
+    const found = await scanAll(
+      stack,
+      everyRun.map(({ handle }) => handle),
+      allSecrets(),
+    );
     expect(Object.keys(found)).toEqual(expect.arrayContaining(PLACES));
     expect(Object.entries(found).filter(([, findings]) => findings.length > 0)).toEqual([]);
   });

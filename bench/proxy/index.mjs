@@ -1,103 +1,86 @@
 /** Part 1: the proxy with its durable ledger, against a bare pass-through and against no proxy at all. */
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
+import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { median, processes, ratio, takeTurns, told } from '../processes.mjs';
 
 const CONNECTIONS = 64;
+const SLOW_VENDOR_MS = 50;
 const NO_KEY = 'sk_test_bench_0123456789';
+const NAMES = ['direct', 'bare', 'keybrake'];
 
-/**
- * Rounds of the three targets take turns, so that what else the machine does hits all of them; a figure is the median
- * of its rounds, and a ratio the median of the ratios of neighbouring rounds.
- */
 export async function benchProxy({ rounds, seconds }, say) {
   const folder = await mkdtemp(join(tmpdir(), 'keybrake-bench-'));
-  const children = [];
-  const start = async (file, ...args) => {
-    const child = fork(fileURLToPath(new URL(file, import.meta.url)), args);
-    children.push(child);
-    return { child, ...(file === './load.mjs' ? {} : await told(child, file)) };
-  };
+  const { start, stop } = processes();
   try {
-    const upstream = await start('./upstream.mjs');
-    const [bare, keybrake, load] = await Promise.all([
-      start('./bare.mjs', upstream.url),
-      start('./keybrake.mjs', upstream.url, join(folder, 'ledger.db')),
-      start('./load.mjs'),
-    ]);
+    const upstream = await start('./proxy/upstream.mjs');
+    const bare = await start('./proxy/bare.mjs', upstream.url);
+    const keybrake = await start('./proxy/keybrake.mjs', upstream.url, join(folder, 'ledger.db'));
+    const load = await start('./proxy/load.mjs');
     const targets = {
       direct: { url: upstream.url, bearer: NO_KEY },
       bare: { url: bare.url, bearer: NO_KEY },
       keybrake: { url: keybrake.url, bearer: keybrake.vaultKey },
     };
-    const fire = async (name, connections, length) => {
+    const fire = (connections, length) => async (name) => {
       load.child.send({ ...targets[name], connections, seconds: length });
-      const round = await told(load.child, name);
-      if (round.wrong.length > 0) throw new Error(`${name} answered wrongly: ${round.wrong[0]}`);
+      const { wrong, ...round } = await told(load.child);
+      if (wrong.length > 0) throw new Error(`${name} answered wrongly: ${wrong[0]}`);
       return round;
     };
-    say(`proxy: ${rounds} rounds of ${seconds} s each, in turn`);
-    for (const name of Object.keys(targets)) await fire(name, CONNECTIONS, seconds); // not counted: code gets warm
-    const many = await takeTurns(rounds, Object.keys(targets), (name) => fire(name, CONNECTIONS, seconds));
-    const one = await takeTurns(rounds, Object.keys(targets), (name) => fire(name, 1, seconds / 2));
-    return report(many, one);
+
+    say(`proxy: warming up, then ${rounds} rounds of ${seconds} s for each of ${NAMES.join(', ')}, in turn, three times`);
+    // Not counted: the code of all three is compiled for good only after some ten thousand calls.
+    await takeTurns(2, NAMES, fire(CONNECTIONS, seconds * 2));
+    const disk = [];
+    const many = await takeTurns(rounds, NAMES, (name) => {
+      disk.push(syncMs(folder));
+      return fire(CONNECTIONS, seconds)(name);
+    });
+    const one = await takeTurns(rounds, NAMES, fire(1, seconds / 2));
+    upstream.child.send({ delayMs: SLOW_VENDOR_MS });
+    const slow = await takeTurns(rounds, NAMES, fire(CONNECTIONS, seconds / 2));
+    return {
+      connections: CONNECTIONS,
+      instant_vendor: figures(many),
+      slow_vendor: { vendor_ms: SLOW_VENDOR_MS, ...figures(slow) },
+      one_connection: { ...figures(one), added_p50_ms: { bare: added(one, 'bare'), keybrake: added(one, 'keybrake') } },
+      disk_sync_ms: median(disk),
+    };
   } finally {
-    await Promise.all(children.map(stop));
+    await stop();
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function takeTurns(rounds, names, fire) {
-  const taken = Object.fromEntries(names.map((name) => [name, []]));
-  for (let round = 0; round < rounds; round += 1) for (const name of names) taken[name].push(await fire(name));
-  return taken;
-}
-
-function report(many, one) {
-  const of = (taken) =>
-    Object.fromEntries(
-      Object.entries(taken).map(([name, rounds]) => [
-        name,
-        {
-          calls_per_second: median(rounds.map(({ perSecond }) => perSecond)),
-          p50_ms: median(rounds.map(({ p50 }) => p50)),
-          p99_ms: median(rounds.map(({ p99 }) => p99)),
-        },
-      ]),
-    );
-  const ratios = many.keybrake.map(({ perSecond }, round) => perSecond / many.bare[round].perSecond);
-  const added = (name) => median(one[name].map(({ p50 }, round) => p50 - one.direct[round].p50));
+function figures(taken) {
+  const perSecond = (name) => taken[name].map((round) => round.perSecond);
+  const ratios = perSecond('keybrake').map((value, round) => value / perSecond('bare')[round]);
+  const rows = NAMES.map((name) => {
+    const of = (figure) => median(taken[name].map((round) => round[figure]));
+    return [name, { calls_per_second: of('perSecond'), p50_ms: of('p50'), p99_ms: of('p99') }];
+  });
   return {
-    connections: CONNECTIONS,
-    at_64: of(many),
-    at_1: of(one),
-    ratio_to_bare: median(ratios),
-    ratio_lowest: Math.min(...ratios),
-    ratio_highest: Math.max(...ratios),
-    added_p50_ms: { bare: added('bare'), keybrake: added('keybrake') },
+    ...Object.fromEntries(rows),
+    ratio_to_bare: ratio(perSecond('keybrake'), perSecond('bare')),
+    ratio_range: [Math.min(...ratios), Math.max(...ratios)],
   };
 }
 
-/** The next message of a child; rejects when it ends instead. */
-async function told(child, name) {
-  const ended = once(child, 'exit').then(([code]) => Promise.reject(new Error(`${name} ended with ${code}`)));
-  ended.catch(() => undefined);
-  const [message] = await Promise.race([once(child, 'message'), ended]);
-  return message;
+function added(taken, name) {
+  return median(taken[name].map(({ p50 }, round) => p50 - taken.direct[round].p50));
 }
 
-async function stop(child) {
-  if (child.exitCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill('SIGTERM');
-  await ended;
-}
-
-export function median(values) {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+/** What one sync of a small append takes on the ledger's disk: every call needs two. */
+function syncMs(folder) {
+  const file = openSync(join(folder, 'sync'), 'a');
+  const times = Array.from({ length: 20 }, () => {
+    writeSync(file, Buffer.alloc(4_096));
+    const started = performance.now();
+    fdatasyncSync(file);
+    return performance.now() - started;
+  });
+  closeSync(file);
+  return median(times);
 }

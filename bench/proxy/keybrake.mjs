@@ -4,9 +4,11 @@ import { KeybrakeClient, startProxy } from '../../lib/proxy/index.js';
 
 const [upstream, path] = process.argv.slice(2);
 const apiKey = 'bench-admin-key-0123456789abcdef';
+const workerKey = 'bench-worker-key-0123456789abcdef';
 const proxy = await startProxy({
   store: `sqlite:${path}`,
   apiKey,
+  workerKey,
   accounts: { stripe: { vendor: 'stripe', secret: 'sk_test_bench_0123456789', upstream } },
   logger: pino({ level: 'warn' }, pino.destination(2)),
 });
@@ -19,4 +21,4 @@ const { vault_key: vaultKey } = await client.issueKey({
   agent_run_label: 'bench',
 });
 process.once('SIGTERM', () => void proxy.close().then(() => process.exit()));
-process.send({ url: proxy.url, vaultKey });
+process.send({ url: proxy.url, vaultKey, workerKey });

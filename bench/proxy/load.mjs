@@ -5,6 +5,7 @@
 import { connect } from 'node:net';
 
 let sent = 0;
+process.send({});
 
 process.on('message', async ({ url, bearer, connections, seconds }) => {
   const { hostname, port, host } = new URL(url);

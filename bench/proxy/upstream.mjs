@@ -1,7 +1,9 @@
-/** A vendor with nothing to do: answers each PaymentIntent at once. Ids are distinct, the amount is echoed. */
+/** A vendor with nothing to do: answers each PaymentIntent at once, or after the milliseconds it was last told. */
 import { createServer } from 'node:http';
 
 let made = 0;
+let delayMs = 0;
+process.on('message', (told) => ({ delayMs } = told));
 
 const server = createServer((request, response) => {
   const chunks = [];
@@ -17,7 +19,8 @@ const server = createServer((request, response) => {
       'stripe-version': '2026-10-28.acacia',
       'cache-control': 'no-cache, no-store',
     });
-    response.end(body);
+    if (delayMs === 0) response.end(body);
+    else setTimeout(() => response.end(body), delayMs);
   });
 });
 server.keepAliveTimeout = 75_000;

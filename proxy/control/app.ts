@@ -15,6 +15,7 @@ import type { ProxyOptions } from '../options';
 import type { Rows } from '../stores/store';
 import { StoreError } from '../stores/store';
 import type { KeyRow } from '../stores/tables';
+import { createVendors, type Vendors } from '../vendors';
 import { listCalls, resolveCall, type StreamFormat, streamCalls } from './calls';
 import { issueKey } from './issue';
 import { invalidRequest, issuesOf, rightFields } from './issues';
@@ -23,7 +24,7 @@ import { type Caller, keyFor, patchKey, renewKey, revokeKey, tokenOf } from './k
 import { listKeys, type Reader, summary } from './listings';
 import * as routes from './routes';
 import { checkedMicros, durationMs } from './schemas';
-import { fingerprintOf, type Role, termsIssues, understand } from './terms';
+import { type Config, fingerprintOf, type Role, termsIssues, understand } from './terms';
 import { jobView, keyView } from './views';
 
 const BODY_BYTES_MAX = 256 * 1024;
@@ -35,6 +36,8 @@ export interface ControlDeps {
     wake(): void;
   };
   readonly options: ProxyOptions;
+  /** By default those of `options`. */
+  readonly vendors?: Vendors;
   /** The process that is running now: its unknown calls may still be under way. */
   readonly epoch: string;
   readonly upstreamTimeoutMs: number;
@@ -76,6 +79,7 @@ export function createControlApp(deps: ControlDeps): ControlApp {
 
 function addKeys(app: App, deps: ControlDeps): void {
   const { ledger, options } = deps;
+  const config = { ...options, vendors: deps.vendors ?? createVendors(options) };
   const issued = (rows: Rows, now: number, key: KeyRow) => ({ ...keyView(rows, now, key), ...secretOf(deps, key) });
 
   app.openapi(
@@ -85,13 +89,13 @@ function addKeys(app: App, deps: ControlDeps): void {
       const input = {
         caller: callerOf(c, options),
         keyId: newId('key'),
-        terms: understand(body, options),
+        terms: understand(body, config),
         fingerprint: fingerprintOf(body),
         idempotencyKey: c.req.valid('header')['idempotency-key'],
       };
       return c.json(await ledger.submit((rows, now) => issued(rows, now, issueKey(rows, now, input))), 201);
     },
-    (result, c) => (result.success ? undefined : refuseIssue(result, c, options)),
+    (result, c) => (result.success ? undefined : refuseIssue(result, c, config)),
   );
   app.openapi(routes.listKeysRoute, async (c) => {
     return c.json(await listKeys(ledger, c.req.valid('query')), 200);
@@ -136,11 +140,11 @@ function addKeys(app: App, deps: ControlDeps): void {
 async function refuseIssue(
   { target, error }: { readonly target: string; readonly error: z.ZodError },
   c: Context<Env>,
-  options: ProxyOptions,
+  config: Config,
 ): Promise<never> {
   const shape = issuesOf(error);
   const named = new Set(shape.map(({ path }) => path));
-  const right = target === 'json' ? termsIssues(rightFields(await c.req.json(), error), options) : [];
+  const right = target === 'json' ? termsIssues(rightFields(await c.req.json(), error), config) : [];
   throw invalidRequest([...shape, ...right.filter(({ path }) => !named.has(path))]);
 }
 

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { ControlError, formatUsd, type Issue, type IssueKeyBody, type Micros, type VendorId } from '../contract';
 import type { ProxyOptions } from '../options';
 import { parseAllowlistEntry } from '../reading';
-import { VENDORS } from '../vendors';
+import type { Vendors } from '../vendors';
 import { invalidRequest } from './issues';
 import { checkedMicros, durationMs } from './schemas';
 
@@ -31,7 +31,7 @@ export interface Terms {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-type Config = Pick<ProxyOptions, 'accounts' | 'fxFloor' | 'workerMaxMicros'>;
+export type Config = Pick<ProxyOptions, 'accounts' | 'fxFloor' | 'workerMaxMicros'> & { readonly vendors: Vendors };
 
 /** Understands a body whose shape was checked. Throws {@link ControlError} with every {@link termsIssues}. */
 export function understand(body: IssueKeyBody, config: Config): Terms {
@@ -40,7 +40,7 @@ export function understand(body: IssueKeyBody, config: Config): Terms {
   return {
     vendor: body.vendor,
     account: body.account ?? (body.parent_key_id === undefined ? body.vendor : null),
-    allowed: [...new Set(body.allowed_endpoints.map((entry) => routeName(body.vendor, entry)))],
+    allowed: [...new Set(body.allowed_endpoints.map((entry) => routeName(config.vendors, body.vendor, entry)))],
     capMicros: microsOrNull(body.usd_cap),
     dailyMicros: microsOrNull(body.daily_usd_cap),
     maxCallMicros: microsOrNull(body.max_usd_per_call),
@@ -63,8 +63,9 @@ export function understand(body: IssueKeyBody, config: Config): Terms {
 export function termsIssues(body: Partial<IssueKeyBody>, config: Config): readonly Issue[] {
   return [
     ...capIssues(body),
+    ...vendorIssues(body, config),
     ...accountIssues(body, config),
-    ...endpointIssues(body),
+    ...endpointIssues(body, config),
     ...fxIssues(body.fx ?? {}, config.fxFloor ?? {}),
   ];
 }
@@ -76,11 +77,16 @@ function capIssues({ usd_cap: cap, daily_usd_cap: daily, parent_key_id: parent }
   ];
 }
 
+function vendorIssues({ vendor }: Partial<IssueKeyBody>, { vendors }: Config): Issue[] {
+  if (vendor === undefined || vendors.has(vendor)) return [];
+  return [{ path: 'vendor', message: `must be one of ${[...vendors.keys()].join(', ')}` }];
+}
+
 function accountIssues(
   { vendor, account, parent_key_id: parent }: Partial<IssueKeyBody>,
-  { accounts }: Config,
+  { accounts, vendors }: Config,
 ): Issue[] {
-  if (vendor === undefined || (account === undefined && parent !== undefined)) return [];
+  if (vendor === undefined || !vendors.has(vendor) || (account === undefined && parent !== undefined)) return [];
   const name = account ?? vendor;
   if (Object.hasOwn(accounts, name) && accounts[name]?.vendor === vendor) return [];
   const names = Object.keys(accounts).filter((known) => accounts[known]?.vendor === vendor);
@@ -88,19 +94,24 @@ function accountIssues(
   return [{ path: 'account', message: `there is no ${vendor} account ${JSON.stringify(name)}; ${configured}` }];
 }
 
-function endpointIssues({ vendor, allowed_endpoints: entries }: Partial<IssueKeyBody>): Issue[] {
+function endpointIssues(
+  { vendor: id, allowed_endpoints: entries }: Partial<IssueKeyBody>,
+  { vendors }: Config,
+): Issue[] {
+  const vendor = id === undefined ? undefined : vendors.get(id);
   if (vendor === undefined || entries === undefined) return [];
   return entries.flatMap((entry, i) => {
-    const parsed = parseAllowlistEntry(VENDORS[vendor], entry);
+    const parsed = parseAllowlistEntry(vendor, entry);
     if (parsed.ok) return [];
     const nearest = parsed.nearest === undefined ? '' : `; the nearest is ${JSON.stringify(parsed.nearest)}`;
-    return [{ path: `allowed_endpoints.${i}`, message: `no route of ${vendor}${nearest}` }];
+    return [{ path: `allowed_endpoints.${i}`, message: `no route of ${vendor.id}${nearest}` }];
   });
 }
 
-function routeName(vendor: VendorId, entry: string): string {
-  const parsed = parseAllowlistEntry(VENDORS[vendor], entry);
-  return parsed.ok ? parsed.name : entry;
+function routeName(vendors: Vendors, id: VendorId, entry: string): string {
+  const vendor = vendors.get(id);
+  const parsed = vendor && parseAllowlistEntry(vendor, entry);
+  return parsed?.ok === true ? parsed.name : entry;
 }
 
 function fxIssues(fx: Readonly<Record<string, number>>, floor: Readonly<Record<string, number>>): Issue[] {

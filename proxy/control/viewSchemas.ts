@@ -12,7 +12,6 @@ import {
   type RevokedKey,
   type Spend,
   type SummaryView,
-  VENDOR_IDS,
 } from '../contract';
 
 const time = z.iso.datetime();
@@ -35,7 +34,7 @@ const spend = z
 
 const keyShape = {
   key_id: z.string(),
-  vendor: z.enum(VENDOR_IDS),
+  vendor: z.string(),
   account: z.string(),
   agent_run_label: z.string(),
   job_id: z.string().nullable(),
@@ -81,7 +80,7 @@ export const callView = z
     key_id: z.string(),
     job_id: z.string().nullable(),
     agent_run_label: z.string(),
-    vendor: z.enum(VENDOR_IDS),
+    vendor: z.string(),
     account: z.string(),
     method: z.string(),
     path: z.string(),

@@ -55,6 +55,14 @@ export function remainingMicros(budget: BudgetRow): Micros | null {
   return Math.max(0, budget.cap_micros - budget.settled_micros - budget.held_micros - budget.unknown_micros);
 }
 
+/** The least that is left on any capped budget. */
+export function leastRemaining(budgets: readonly BudgetRow[]): Micros | null {
+  return budgets.reduce<Micros | null>((min, budget) => {
+    const left = remainingMicros(budget);
+    return left === null ? min : min === null ? left : Math.min(min, left);
+  }, null);
+}
+
 export interface Movement {
   readonly settled?: Micros;
   readonly out?: Micros;

@@ -6,7 +6,7 @@ import { formatUsd, type Micros, microsToUsd, Refusal } from '../contract';
 import type { Rows } from '../stores/store';
 import type { BudgetRow, CallRow, ObjectRow } from '../stores/tables';
 import type { Amount, Price, Valuation } from '../vendors/vendor';
-import { budgetIdsOf, budgetOf, fit, moved, remainingMicros, utcDay } from './budgets';
+import { budgetIdsOf, budgetOf, fit, leastRemaining, moved, utcDay } from './budgets';
 import { type DeadCode, type KeyFacts, lifeOf } from './facts';
 import { budgetRefusal, newCall, recordRefusal } from './refusals';
 import { countedOn, sharesOf } from './spend';
@@ -141,7 +141,7 @@ function replayed(rows: Rows, now: number, input: ReserveInput, of: CallRow): Mi
     code: of.code,
     ended_at: now,
   });
-  return least(budgets);
+  return leastRemaining(budgets);
 }
 
 function resend(rows: Rows, now: number, input: ReserveInput, call: CallRow, sendBy: number): Reserved {
@@ -153,7 +153,7 @@ function resend(rows: Rows, now: number, input: ReserveInput, call: CallRow, sen
   rows.put('calls', { ...call, sends: call.sends + 1, send_by: sendBy, epoch: input.epoch });
   rows.event({ kind: 'call.resent', actor: `key:${input.facts.keyId}`, call_id: call.call_id, key_id: call.key_id });
   const budgets = budgetIdsOf(input.facts, utcDay(now)).map((id) => budgetOf(rows, input.facts, id, now));
-  return { kind: 'resend', call, sendBy, remainingMicros: least(budgets) };
+  return { kind: 'resend', call, sendBy, remainingMicros: leastRemaining(budgets) };
 }
 
 interface Need {
@@ -198,7 +198,7 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
     call_id: input.callId,
     data: { micros: quote },
   });
-  return { kind: 'held', sendBy, remainingMicros: least(holding) };
+  return { kind: 'held', sendBy, remainingMicros: leastRemaining(holding) };
 }
 
 type Missing =
@@ -274,12 +274,4 @@ function notFitting(
     });
   }
   return refuse(rows, now, input, budgetRefusal('cap_exhausted', budget, quoteMicros));
-}
-
-/** The least that is left on any capped budget. */
-function least(budgets: readonly BudgetRow[]): Micros | null {
-  return budgets.reduce<Micros | null>((min, budget) => {
-    const left = remainingMicros(budget);
-    return left === null ? min : min === null ? left : Math.min(min, left);
-  }, null);
 }

@@ -14,8 +14,8 @@ export type AllowlistEntry =
 
 interface Row {
   readonly route: Route;
-  /** Of `/v1/refunds/:id`: `['', 'v1', 'refunds', ':id']`. */
-  readonly segments: readonly string[];
+  /** Of `/v1/refunds/:id`: the empty part, `v1`, `refunds` and `:id`. */
+  readonly segments: readonly Part[];
 }
 
 interface Index {
@@ -38,21 +38,40 @@ export function matchRoute(vendor: Vendor, method: string, path: string): RouteM
 }
 
 const PLAIN_ID = /^[A-Za-z0-9_-]+$/;
+const PHONE_NUMBER = /^\+?[0-9]{1,15}$/;
 
-function matches(template: readonly string[], segments: readonly string[]): boolean {
+/** `:Sid.json` is the id `Sid` with the suffix `.json`. */
+interface Part {
+  readonly text: string;
+  readonly id?: string;
+  readonly suffix: string;
+}
+
+function partOf(text: string): Part {
+  const [, id, suffix = ''] = /^:(\w+)(\.\w+)?$/.exec(text) ?? [];
+  return { text, suffix, ...(id !== undefined && { id }) };
+}
+
+function idIn({ id, suffix }: Part, segment: string): string | undefined {
+  if (id === undefined || !segment.endsWith(suffix)) return undefined;
+  const found = suffix === '' ? segment : segment.slice(0, -suffix.length);
+  return (id === 'PhoneNumber' ? PHONE_NUMBER : PLAIN_ID).test(found) ? found : undefined;
+}
+
+function matches(template: readonly Part[], segments: readonly string[]): boolean {
   for (let i = 0; i < template.length; i++) {
     const part = template[i];
     const segment = segments[i] ?? '';
-    if (part !== segment && !(part?.startsWith(':') && PLAIN_ID.test(segment))) return false;
+    if (part !== undefined && part.text !== segment && idIn(part, segment) === undefined) return false;
   }
   return true;
 }
 
-function idsOf(template: readonly string[], segments: readonly string[]): Readonly<Record<string, string>> {
+function idsOf(template: readonly Part[], segments: readonly string[]): Readonly<Record<string, string>> {
   const ids: Record<string, string> = {};
   for (let i = 0; i < template.length; i++) {
     const part = template[i];
-    if (part?.startsWith(':')) ids[part.slice(1)] = segments[i] ?? '';
+    if (part?.id !== undefined) ids[part.id] = idIn(part, segments[i] ?? '') ?? '';
   }
   return ids;
 }
@@ -65,7 +84,7 @@ function indexOf(vendor: Vendor): Index {
 
   const rows = new Map<string, Row[]>();
   for (const route of vendor.routes) {
-    const segments = route.path.split('/');
+    const segments = route.path.split('/').map(partOf);
     const key = `${route.method} ${segments.length}`;
     rows.set(key, [...(rows.get(key) ?? []), { route, segments }]);
   }
@@ -82,7 +101,7 @@ function indexOf(vendor: Vendor): Index {
 }
 
 function idCount({ segments }: Row): number {
-  return segments.filter((segment) => segment.startsWith(':')).length;
+  return segments.filter(({ id }) => id !== undefined).length;
 }
 
 const ALLOWLIST_ENTRY = /^([A-Za-z]+)\s+(\/\S*)$/;
@@ -103,7 +122,7 @@ export function parseAllowlistEntry(vendor: Vendor, entry: string): AllowlistEnt
 
 /** `POST /v1/refunds/{refund}` as `POST /v1/refunds/:`. */
 function withoutIds(name: string): string {
-  return name.replaceAll(/(?<=\/)(?::\w*|\{\w*\}|\*)(?=\/|$)/g, ':');
+  return name.replaceAll(/(?<=\/)(?::\w*|\{\w*\}|\*)(?=\/|\.json$|$)/g, ':');
 }
 
 const NAME_CHARS_MAX = 200;

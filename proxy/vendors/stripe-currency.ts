@@ -13,7 +13,8 @@ const ZERO_DECIMAL = new Set([
 /** Amounts in these are thousandths, which Stripe rounds to tens. */
 const THREE_DECIMAL = new Set(['bhd', 'jod', 'kwd', 'omr', 'tnd']);
 
-const MICROS_MAX = CAP_USD_MAX * MICROS_PER_USD;
+/** The largest cap. */
+export const MICROS_MAX = CAP_USD_MAX * MICROS_PER_USD;
 const MICROS_PER_CENT = 10_000;
 
 /**

@@ -13,13 +13,33 @@ const ERROR_TYPES: ReadonlySet<unknown> = new Set([
   'invalid_request_error',
   'permission_error',
   'rate_limit_error',
+  // API v2: stripe-node 23.1 `generateV2Error`.
+  'already_canceled',
+  'blocked_by_stripe',
+  'cannot_proceed',
+  'capability_not_enabled',
+  'controlled_by_alternate_resource',
+  'feature_not_enabled',
+  'financial_account_not_open',
+  'fx_quote_needs_refresh',
+  'insufficient_funds',
+  'invalid_payment_method',
+  'invalid_payout_method',
+  'not_cancelable',
+  'quota_exceeded',
+  'rate_limit',
+  'recipient_not_notifiable',
 ]);
 
-/** Is the body `{"error":{"type":…}}` with a type that Stripe's API uses? A string `error` is OAuth's, not this. */
+/**
+ * Is the body `{"error":{"type":…}}` with a type that Stripe's API uses? A string `error` is OAuth's, not this. API v2
+ * gives no type with the code `invalid_fields`.
+ */
 export function isStripeError(answer: unknown): answer is StripeError {
   if (typeof answer !== 'object' || answer === null || !('error' in answer)) return false;
   const { error } = answer;
-  return typeof error === 'object' && error !== null && 'type' in error && ERROR_TYPES.has(error.type);
+  if (typeof error !== 'object' || error === null) return false;
+  return ('type' in error && ERROR_TYPES.has(error.type)) || ('code' in error && error.code === 'invalid_fields');
 }
 
 /** `error.code`, else `error.type`; null when the body is no Stripe error. */

@@ -1,28 +1,18 @@
 /** The most that each Stripe call can cost, told from the request alone (VENDORS 2.1 and 2.3). */
-import { Refusal, type RefusalCode } from '../contract';
-import { rootOf, valueIfAny, wholeNumber, wholeNumberIfAny } from '../reading';
+import { rootOf, valueIfAny, wholeNumber, wholeNumberIfAny } from '../form';
+import { FREE } from './pricing';
 import { requestedMicros } from './stripe-currency';
-import type { FormPairs, Price, PricingTerms, Route, VendorRequest } from './vendor';
-
-/** What a route costs, or a thrown Refusal; {@link priced} turns it into a table's `price`. */
-export type PriceOf = (body: FormPairs, ids: Readonly<Record<string, string>>, terms: PricingTerms) => Price;
-
-const FREE: Price = { kind: 'free' };
-
-/** A route that costs nothing whatever its parameters are. */
-export const free: Route['price'] = () => ({ ok: true, price: FREE });
-
-/** Makes a table's `price` of a {@link PriceOf}: what is thrown as a Refusal is answered as one. */
-export function priced(priceOf: PriceOf): Route['price'] {
-  return ({ body }, ids, terms) => {
-    try {
-      return { ok: true, price: priceOf(body, ids, terms) };
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      return { ok: false, code: error.code, reason: error.message, details: error.details };
-    }
-  };
-}
+import {
+  currencyIn,
+  idIn,
+  type PriceOf,
+  refused,
+  refuseRoots,
+  refuseUnknownCosts,
+  takeOver,
+  unpriceable,
+} from './stripe-fields';
+import type { FormPairs, Price } from './vendor';
 
 /** POST /v1/payment_intents: the greater of what it asks for and what it confirms. */
 export const createPaymentIntent: PriceOf = (body, _ids, terms) => {
@@ -87,8 +77,14 @@ export const incrementAuthorization: PriceOf = (body, ids) => {
   return { kind: 'object', objectId: idIn(ids), total: { minor: wholeNumber(body, 'amount') }, takesOver: false };
 };
 
-/** POST …/cancel: lowers spend. Its answer revalues the PaymentIntent. */
-export const cancelPaymentIntent: PriceOf = (_body, ids) => ({ kind: 'free', objectId: idIn(ids) });
+/** POST …/apply_customer_balance and …/verify_microdeposits: what the PaymentIntent asks for may move now. */
+export const movePaymentIntent: PriceOf = (body, ids) => {
+  refuseUnknownCosts(body, ['amounts', 'descriptor_code']);
+  return takeOver(idIn(ids), undefined);
+};
+
+/** Cancels, voids and expires: lowers spend. Its answer revalues the object. */
+export const lower: PriceOf = (_body, ids) => ({ kind: 'free', objectId: idIn(ids) });
 
 /** POST /v1/charges (legacy). */
 export const createCharge: PriceOf = (body, _ids, terms) => {
@@ -150,75 +146,3 @@ export const updateCustomer: PriceOf = (body, ids, terms) => {
   refuseRoots(body, new Set(['source', 'card']), 'A new source can charge an open invoice; attach a payment method.');
   return createCustomer(body, ids, terms);
 };
-
-function takeOver(objectId: string, minor: number | undefined): Price {
-  return { kind: 'object', objectId, total: minor === undefined ? null : { minor }, takesOver: true };
-}
-
-function idIn(ids: Readonly<Record<string, string>>): string {
-  return ids['id'] ?? '';
-}
-
-function currencyIn(body: FormPairs): string {
-  const currency = valueIfAny(body, 'currency');
-  if (currency === undefined) throw unpriceable('currency', 'Field "currency" is missing.');
-  return currency;
-}
-
-const COST_WORDS =
-  /(?:^|_)(?:amounts?|currency|prices?|quantity|(?:sub)?total|tips?|fees?|costs?|surcharge|line_items)(?:_|$)/i;
-
-/** A field that sounds like money and is not known on this route may be one that a later API version charges by. */
-function refuseUnknownCosts(body: FormPairs, known: readonly string[]): void {
-  for (const [name] of body) {
-    const root = rootOf(name);
-    if (!known.includes(root) && COST_WORDS.test(root)) {
-      throw unpriceable(root, `Field "${root}" is not known here, and may change what the call costs.`);
-    }
-  }
-}
-
-function refuseRoots(body: FormPairs, roots: ReadonlySet<string>, why: string): void {
-  const found = body.find(([name]) => roots.has(rootOf(name)));
-  if (found !== undefined) throw refused('parameter_not_allowed', rootOf(found[0]), why);
-}
-
-function unpriceable(field: string, message: string): Refusal {
-  return refused('request_unpriceable', field, message);
-}
-
-function refused(code: RefusalCode, field: string, message: string): Refusal {
-  return new Refusal(code, message, { field });
-}
-
-/** Moves money to, or takes it from, somebody other than the account and its customer. */
-const REDIRECTING_FIELDS = new Set([
-  'application_fee',
-  'application_fee_amount',
-  'application_fee_percent',
-  'destination',
-  'on_behalf_of',
-  'refund_application_fee',
-  'reverse_transfer',
-  'transfer_data',
-]);
-
-/**
- * A header or field that would move money elsewhere: another account's headers are `account_not_allowed`, Connect's
- * fields `parameter_not_allowed`. `transfer_group` is only a label. Source: docs.stripe.com/connect/charges.
- */
-export function redirection(request: VendorRequest): { code: RefusalCode; reason: string; field: string } | undefined {
-  for (const [header, field] of ACCOUNT_HEADERS) {
-    if (request.headers[header] === undefined) continue;
-    return { code: 'account_not_allowed', reason: `Header ${field} names another account than the key's.`, field };
-  }
-  const found = request.body.find(([name]) => REDIRECTING_FIELDS.has(rootOf(name)));
-  if (found === undefined) return undefined;
-  const field = rootOf(found[0]);
-  return { code: 'parameter_not_allowed', reason: `Field "${field}" would move money to another account.`, field };
-}
-
-const ACCOUNT_HEADERS = [
-  ['stripe-account', 'Stripe-Account'],
-  ['stripe-context', 'Stripe-Context'],
-] as const;

@@ -1,10 +1,9 @@
 /** What Stripe's answers say about money: V of VENDORS 2.2. Read from any answer that holds the object. */
-import type { Micros } from '../contract';
 import { isStripeError } from './stripe-error';
 import { toMicros } from './stripe-currency';
-import type { PricingTerms, Valuation } from './vendor';
+import { noMoney, type PricingTerms, type Valuation } from './vendor';
 
-type Json = Readonly<Record<string, unknown>>;
+export type Json = Readonly<Record<string, unknown>>;
 
 /** For routes whose answer says nothing about money. Never undefined: nothing can be unclear about nothing. */
 export function noValue(_status: number, answer: unknown): Valuation {
@@ -106,13 +105,13 @@ function refund(answer: unknown, terms: PricingTerms): Valuation | undefined {
   return valuation(re, minor, terms, { objectId: id, vendorId: id, out: true });
 }
 
-function valuation(
+export function valuation(
   object: Json,
   minor: number | undefined,
   terms: PricingTerms,
   named: Pick<Valuation, 'objectId' | 'vendorId' | 'out'>,
+  amount: number | undefined = minorOf(object['amount']),
 ): Valuation | undefined {
-  const amount = minorOf(object['amount']);
   const currency = currencyOf(object)?.toLowerCase();
   if (minor === undefined || amount === undefined || currency === undefined) return undefined;
   const valueMicros = toMicros(minor, currency, terms);
@@ -121,36 +120,26 @@ function valuation(
   return { ...named, valueMicros, amountMicros, currency };
 }
 
-const NO_MICROS: Micros = 0;
-
-function nothing(id: unknown): Valuation {
-  const vendorId = typeof id === 'string' ? id : null;
-  return {
-    objectId: null,
-    vendorId,
-    valueMicros: NO_MICROS,
-    amountMicros: NO_MICROS,
-    currency: 'usd',
-    out: false,
-  };
+export function nothing(id: unknown): Valuation {
+  return noMoney(typeof id === 'string' ? id : null);
 }
 
-function objectOf(value: unknown): Json | undefined {
+export function objectOf(value: unknown): Json | undefined {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : undefined;
 }
 
 const PLAIN_ID = /^[A-Za-z0-9_]{1,255}$/;
 
-function idOf(object: Json | undefined, ...prefixes: readonly string[]): string | undefined {
+export function idOf(object: Json | undefined, ...prefixes: readonly string[]): string | undefined {
   const id = object?.['id'];
   if (typeof id !== 'string' || !PLAIN_ID.test(id)) return undefined;
   return prefixes.some((prefix) => id.startsWith(prefix)) ? id : undefined;
 }
 
-function minorOf(value: unknown): number | undefined {
+export function minorOf(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
 }
 
-function sum(a: number | undefined, b: number | undefined): number | undefined {
+export function sum(a: number | undefined, b: number | undefined): number | undefined {
   return a === undefined || b === undefined ? undefined : a + b;
 }

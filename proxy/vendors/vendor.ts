@@ -1,5 +1,6 @@
 /** What a vendor is to the proxy: mostly data. One file a vendor; `index.ts` lists them. */
 import type { Micros, RefusalCode, RefusalDetails, VendorId } from '../contract';
+import type { Json } from '../json';
 
 /** Decoded name and value pairs of a form body, in the order they came. Read strictly: see `reading.ts`. */
 export type FormPairs = readonly (readonly [name: string, value: string])[];
@@ -10,9 +11,28 @@ export interface VendorRequest {
   /** Decoded and checked: plain segments, no query. */
   readonly path: string;
   readonly query: FormPairs;
+  /** The fields of a form; of a JSON body its leaves, `{"a":{"b":[1]}}` as `a[b][0]` and `1`. */
   readonly body: FormPairs;
+  /** A JSON body; absent for forms, and where the body is empty. */
+  readonly json?: Json;
   /** Lower-cased names of the headers that the vendor may act on (`stripe-account`, …). */
   readonly headers: Readonly<Record<string, string>>;
+}
+
+/**
+ * How a body is read. `form`: nested names, each given once (Stripe v1). `flat`: plain names, of which a few may be
+ * repeated (Twilio). `json`: no name twice in one object (Stripe v2, Resend).
+ */
+export type BodyKind = 'form' | 'flat' | 'json';
+
+/** What a vendor account is called with. */
+export interface Credential {
+  /** The vendor's real secret. Never logged, stored or answered. */
+  readonly secret: string;
+  /** User name of Basic authentication, where it is not {@link accountId}: e.g. Twilio's API key `SK…`. */
+  readonly user?: string;
+  /** The vendor's own id of the account, where its paths carry one: Twilio's `AC…`. */
+  readonly accountId?: string;
 }
 
 /** What the key allows, as far as pricing needs it. */
@@ -48,6 +68,8 @@ export type Price =
        * does not know is looked up, and {@link Valuation.objectId} of the look-up is the one to count under.
        */
       readonly objectId: string;
+      /** Where it is looked up, if its id does not tell ({@link Vendor.lookupPath}). */
+      readonly lookupPath?: string;
       /**
        * The object's whole value after this call, at most; null: the amount that the ledger, or a look-up at the
        * vendor, knows for it.
@@ -63,7 +85,12 @@ export type Price =
   | { readonly kind: 'refund'; readonly objectId: string; readonly minor: number | null };
 
 export type Pricing =
-  | { readonly ok: true; readonly price: Price }
+  | {
+      readonly ok: true;
+      readonly price: Price;
+      /** Fields that the proxy adds to the body, such as a time limit: a pure function of the request. */
+      readonly adds?: FormPairs;
+    }
   | {
       readonly ok: false;
       readonly code: RefusalCode;
@@ -87,26 +114,48 @@ export interface Valuation {
   readonly vendorId: string | null;
 }
 
+/** A call that was sent, for reading its answer. */
+export interface SentCall {
+  readonly request: VendorRequest;
+  /** What was held for it: for vendors whose answer does not tell the price. 0 for a price on a vendor object. */
+  readonly quoteMicros: Micros;
+}
+
 export interface Route {
   /** `POST /v1/payment_intents/:id/confirm`; also the name that an allowlist uses. */
   readonly name: string;
-  readonly method: 'GET' | 'POST' | 'DELETE';
-  /** Path template; `:name` matches one plain id. */
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** Path template; `:name` matches one plain id, also before a suffix: `/Messages/:Sid.json`. */
   readonly path: string;
+  readonly body: BodyKind;
+  /** May an identical request with the same idempotency key be sent again without being executed twice? */
+  readonly idempotent: boolean;
+  /** Fields that would move money elsewhere on other routes and are what this one is for: a transfer's destination. */
+  readonly redirects?: readonly string[];
   /** Never throws. Runs after {@link Vendor.redirection}. */
   readonly price: (request: VendorRequest, ids: Readonly<Record<string, string>>, terms: PricingTerms) => Pricing;
   /**
    * Reads the answer of a 2xx or 402. Answers undefined when the body cannot be understood: then the outcome is
    * unknown. Never throws.
    */
-  readonly value: (status: number, answer: unknown, terms: PricingTerms) => Valuation | undefined;
+  readonly value: (status: number, answer: unknown, terms: PricingTerms, sent: SentCall) => Valuation | undefined;
+}
+
+export interface Redirection {
+  readonly code: RefusalCode;
+  readonly reason: string;
+  readonly field: string;
 }
 
 export interface Vendor {
   readonly id: VendorId;
   readonly origin: string;
-  /** May an identical request with the same idempotency key be sent again without being executed twice? */
-  readonly idempotent: boolean;
+  /** Further hosts by the first segment of their paths, which is the proxy's own: `verify`. */
+  readonly hosts?: Readonly<Record<string, string>>;
+  /** The headers that carry the secret. */
+  readonly authorization: (credential: Credential) => Readonly<Record<string, string>>;
+  /** Null: the vendor knows no idempotency keys. */
+  readonly idempotencyHeader: string | null;
   readonly routes: readonly Route[];
   /**
    * Routes that hand out secrets or control the account: refused whatever the allowlist says. Method `*` is any
@@ -115,10 +164,12 @@ export interface Vendor {
   readonly forbidden: readonly { readonly method: string; readonly pattern: RegExp }[];
   /** Request headers that are passed on; all others are dropped. */
   readonly passHeaders: readonly string[];
-  /** Checks headers and parameters that would redirect money. Answers a refusal or undefined. */
-  readonly redirection: (request: VendorRequest) => { code: RefusalCode; reason: string; field: string } | undefined;
+  /** Fields of `flat` bodies that are lists, and may be given more than once. */
+  readonly repeats?: ReadonlySet<string>;
+  /** Checks path, headers and parameters that would move money elsewhere, or name another account than the key's. */
+  readonly redirection: (request: VendorRequest, route?: Route, accountId?: string) => Redirection | undefined;
   /** The path of the read-only look-up of an object made elsewhere, e.g. `/v1/payment_intents/pi_1`. */
-  readonly lookupPath: (objectId: string) => string;
+  readonly lookupPath: (objectId: string, accountId?: string) => string;
   /** Reads the look-up's answer. Undefined: not understood, or in a currency without a rate (see `currencyOf`). */
   readonly lookupValue: (answer: unknown, terms: PricingTerms) => Valuation | undefined;
   /** The currency code of a payment object as the vendor gives it, so that a missing rate can be named. */
@@ -128,6 +179,8 @@ export interface Vendor {
    * than any cap can hold.
    */
   readonly toMicros: (minor: number, currency: string, terms: PricingTerms) => Micros | undefined;
+  /** Statuses with which the vendor refuses before it does anything, if the body is its own error. */
+  readonly clearRefusals: readonly number[];
   /** Is this 4xx body in the vendor's own error shape? Only then is it evidence that no money moved. */
   readonly isVendorError: (answer: unknown) => boolean;
   /** The vendor's own error code of a refusal or decline, for the audit row. */
@@ -135,4 +188,12 @@ export interface Vendor {
   /** The body of a refusal by the proxy in the vendor's error shape, and its status where the vendor has its own. */
   readonly refusalBody: (code: RefusalCode, message: string, details: RefusalDetails) => object;
   readonly refusalStatus: (code: RefusalCode) => number;
+}
+
+/** DESIGN 5.4: answered before anything is done. */
+export const CLEAR_REFUSALS: readonly number[] = [400, 401, 403, 404, 429];
+
+/** The answer says nothing about money, or nothing of it moved. */
+export function noMoney(vendorId: string | null): Valuation {
+  return { objectId: null, vendorId, valueMicros: 0, amountMicros: 0, currency: 'usd', out: false };
 }

@@ -1,13 +1,6 @@
 /** `keybrake keys`: issue, list and inspect vault keys. */
 import type { Command } from 'commander';
-import {
-  type IssueKeyBody,
-  type KeyState,
-  type KeyView,
-  KEY_STATES,
-  VENDOR_IDS,
-  formatUsd,
-} from '../../proxy/contract';
+import { type IssueKeyBody, type KeyState, type KeyView, KEY_STATES, formatUsd } from '../../proxy/contract';
 import type { VendorId } from '../../proxy/contract';
 import { withProxy } from './connect';
 import { type Column, fields, print, printJson, table, tell } from './output';
@@ -73,7 +66,7 @@ function addIssue(keys: Command): void {
     .option('--cap <usd>', 'dollar cap for the life of the key (or of its job)', parseUsd)
     .option('--daily-cap <usd>', 'dollar cap per UTC day', parseUsd)
     .option('--max-per-call <usd>', 'dollar cap of a single call', parseUsd)
-    .addOption(choice('--vendor <vendor>', 'vendor', VENDOR_IDS).default('stripe'))
+    .option('--vendor <vendor>', 'vendor: stripe, twilio, resend, or one of your own', 'stripe')
     .option('--account <name>', 'vendor account, as the proxy is configured')
     .option('--job <id>', 'job that owns the cap')
     .option('--parent <key-id>', 'parent key; the new one can never be wider')

@@ -1,6 +1,6 @@
 /** `keybrake sandbox`: stand-ins for the vendors, on loopback. */
-import type { Command } from 'commander';
-import { startSandbox } from '../sandbox';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type TwilioOptions, startSandbox } from '../sandbox';
 import { untilSignalled } from './lifetime';
 import { print, printJson, tell } from './output';
 import { parsePort } from './parse';
@@ -8,6 +8,9 @@ import { parsePort } from './parse';
 interface Flags {
   readonly port: number;
   readonly secretKey?: string;
+  readonly twilio?: TwilioOptions;
+  readonly resendKey?: string;
+  readonly late?: number;
   readonly delay?: number;
   readonly json?: boolean;
 }
@@ -16,9 +19,14 @@ interface Flags {
 export function addSandbox(program: Command): void {
   program
     .command('sandbox')
-    .description('Run a stateful stand-in for Stripe on loopback. It forgets everything when it ends.')
+    .description(
+      'Run stateful stand-ins for Stripe, Twilio and Resend on loopback. They forget everything when it ends.',
+    )
     .option('--port <port>', 'port; 0: any free one', parsePort, 8788)
-    .option('--secret-key <key>', 'accept this secret only, e.g. sk_test_…')
+    .option('--secret-key <key>', 'accept this secret of Stripe only, e.g. sk_test_…')
+    .option('--twilio <sid:token>', 'accept this account of Twilio only, e.g. AC…:…', parseTwilio)
+    .option('--resend-key <key>', 'accept this key of Resend only, e.g. re_…')
+    .option('--late <ms>', "when a message's price is known, e.g. 2000; otherwise when told to advance", Number)
     .option('--delay <ms>', 'how long each call takes', Number)
     .option('--json', 'print where it listens as JSON')
     .addHelpText('after', HELP)
@@ -27,18 +35,27 @@ export function addSandbox(program: Command): void {
 
 const HELP = `
 Ask it what it has executed:  curl http://127.0.0.1:8788/_sandbox/stats
+Let messages arrive:          curl -d '{}' http://127.0.0.1:8788/_sandbox/twilio/advance
 Let it fail:                  curl -d '{"dropAfter":0.1}' http://127.0.0.1:8788/_sandbox/faults`;
 
-async function sandbox({ port, secretKey, delay, json }: Flags): Promise<void> {
+async function sandbox({ port, secretKey, twilio, resendKey, late, delay, json }: Flags): Promise<void> {
   const running = await startSandbox({
     port,
     ...(secretKey !== undefined && { secretKey }),
+    twilio: { ...twilio, ...(late !== undefined && { lateMs: late }) },
+    ...(resendKey !== undefined && { resend: { apiKey: resendKey } }),
     ...(delay !== undefined && { delayMs: delay }),
   });
   const signalled = untilSignalled('ending');
   if (json === true) await printJson({ url: running.url, port: running.port });
-  else await print(`Stripe stand-in on ${running.url}`);
-  tell(`Point the proxy to it: KEYBRAKE_STRIPE_UPSTREAM=${running.url}`);
+  else await print(`Stripe, Twilio and Resend stand-in on ${running.url}`);
+  tell(`Point the proxy to it: KEYBRAKE_STRIPE_UPSTREAM=${running.url} (and so for TWILIO and RESEND)`);
   await signalled;
   await running.stop();
+}
+
+function parseTwilio(text: string): TwilioOptions {
+  const [, accountSid, authToken] = /^(AC[^:]+):(.+)$/.exec(text) ?? [];
+  if (accountSid === undefined || authToken === undefined) throw new InvalidArgumentError('Write AC…:token.');
+  return { accountSid, authToken };
 }

@@ -1,97 +1,138 @@
 /** Vendor accounts: from the environment and from keybrake.yaml, checked so that a secret goes to its vendor only. */
 import type { AccountOptions } from '../../proxy/options';
+import { createVendors } from '../../proxy/vendors';
 import type { Complaints } from './complaints';
 import type { ConfigFile } from './file';
 import { isLoopback, parseOrigin } from './network';
+import { checkCredential, isTestSecret } from './secrets';
 import { type Environment, read } from './variables';
-
-const STRIPE_ORIGIN = 'https://api.stripe.com';
-const STRIPE_SECRET = /^(?:sk|rk)_(?:org_)?(?:live|test)_\w+$/;
-const TEST_SECRET = /^(?:sk|rk)_(?:org_)?test_/;
 
 type Accounts = Record<string, AccountOptions>;
 
+/** The account of a vendor with a table of its own, as the environment gives it. */
+interface FromEnvironment {
+  readonly vendor: string;
+  /** The variable of the secret: the first that is set. */
+  readonly secrets: readonly string[];
+  readonly account?: string;
+  /** By the variable of the secret: that of the user name. */
+  readonly users?: Readonly<Record<string, string>>;
+  readonly upstream: string;
+}
+
+const ENVIRONMENT: readonly FromEnvironment[] = [
+  { vendor: 'stripe', secrets: ['STRIPE_SECRET_KEY'], upstream: 'KEYBRAKE_STRIPE_UPSTREAM' },
+  {
+    vendor: 'twilio',
+    secrets: ['TWILIO_API_SECRET', 'TWILIO_AUTH_TOKEN'],
+    account: 'TWILIO_ACCOUNT_SID',
+    users: { TWILIO_API_SECRET: 'TWILIO_API_KEY' },
+    upstream: 'KEYBRAKE_TWILIO_UPSTREAM',
+  },
+  { vendor: 'resend', secrets: ['RESEND_API_KEY'], upstream: 'KEYBRAKE_RESEND_UPSTREAM' },
+];
+
 /** All accounts by name. Complains when there is none. */
 export function readAccounts(env: Environment, file: ConfigFile, complaints: Complaints): Accounts {
-  const upstream = readUpstream(env, complaints);
   const accounts: Accounts = {};
-  const secret = read(env, 'STRIPE_SECRET_KEY');
-  const own = file.accounts['stripe'];
-  if (secret !== undefined && own === undefined) {
-    const checked = checkSecret('STRIPE_SECRET_KEY', secret, upstream, complaints);
-    if (checked !== undefined) accounts['stripe'] = checked;
+  let named = 0;
+  for (const spec of ENVIRONMENT) {
+    const variable = spec.secrets.find((name) => read(env, name) !== undefined);
+    if (variable === undefined) continue;
+    named += 1;
+    const own = file.accounts[spec.vendor];
+    if (own === undefined) {
+      const account = fromEnvironment(env, spec, variable, complaints);
+      if (account !== undefined) accounts[spec.vendor] = account;
+    } else if (own.secret !== `env:${variable}`) {
+      const problem = `and accounts.${spec.vendor} of keybrake.yaml both define the account ${spec.vendor}.`;
+      complaints.add(variable, problem, `Unset it, or write secret: env:${variable} there.`);
+    }
   }
-  if (secret !== undefined && own !== undefined && own.secret !== 'env:STRIPE_SECRET_KEY') {
+  Object.assign(accounts, fromFile(env, file, complaints));
+  if (named === 0 && Object.keys(file.accounts).length === 0) {
     complaints.add(
       'STRIPE_SECRET_KEY',
-      'and accounts.stripe of keybrake.yaml both define the account stripe.',
-      'Unset it, or write secret: env:STRIPE_SECRET_KEY there.',
-    );
-  }
-  Object.assign(accounts, readFileAccounts(env, file, upstream, complaints));
-  if (secret === undefined && Object.keys(file.accounts).length === 0) {
-    complaints.add(
-      'STRIPE_SECRET_KEY',
-      'is not set, and keybrake.yaml names no account, so there is nothing to call.',
+      'is not set, nor is a secret of Twilio or Resend, and keybrake.yaml names no account: there is nothing to call.',
       'Set it to a secret key (sk_… or rk_…).',
     );
   }
   return accounts;
 }
 
-function readFileAccounts(env: Environment, file: ConfigFile, upstream: string | undefined, complaints: Complaints) {
+function fromEnvironment(
+  env: Environment,
+  { vendor, account, users, upstream }: FromEnvironment,
+  variable: string,
+  complaints: Complaints,
+): AccountOptions | undefined {
+  const userVariable = users?.[variable];
+  const user = userVariable === undefined ? undefined : read(env, userVariable);
+  if (userVariable !== undefined && user === undefined) {
+    return complaints.add(userVariable, `is not set, but ${variable} is.`, 'Set it too, or unset the other.');
+  }
+  const accountId = account === undefined ? undefined : read(env, account);
+  const origin = readUpstream(env, upstream, complaints);
+  const options = { vendor, secret: read(env, variable) ?? '', ...present({ user, accountId, upstream: origin }) };
+  return checked(options, variable, account ?? variable, complaints);
+}
+
+function fromFile(env: Environment, file: ConfigFile, complaints: Complaints): Accounts {
   const accounts: Accounts = {};
   for (const [name, account] of Object.entries(file.accounts)) {
-    const setting = `accounts.${name}.secret`;
     const variable = account.secret.slice('env:'.length);
     const secret = read(env, variable);
     if (secret === undefined) {
-      complaints.add(setting, `refers to ${variable}, which is not set.`, `Set ${variable}.`);
+      complaints.add(`accounts.${name}.secret`, `refers to ${variable}, which is not set.`, `Set ${variable}.`);
       continue;
     }
-    const own =
+    const shared = ENVIRONMENT.find(({ vendor }) => vendor === account.vendor)?.upstream;
+    const upstream =
       account.upstream === undefined
-        ? undefined
-        : readOrigin(`accounts.${name}.upstream`, account.upstream, complaints);
-    const checked = checkSecret(variable, secret, own ?? upstream, complaints);
-    if (checked !== undefined) accounts[name] = checked;
+        ? shared && readUpstream(env, shared, complaints)
+        : parseOrigin(`accounts.${name}.upstream`, account.upstream, complaints)?.origin;
+    const { vendor, user, account_sid: accountId } = account;
+    const options = { vendor, secret, ...present({ user, accountId, upstream }) };
+    const basic = file.vendors[vendor]?.auth.kind === 'basic';
+    if (basic && user === undefined) {
+      complaints.add(`accounts.${name}.user`, 'is not set.', `The vendor ${vendor} authenticates with a user name.`);
+    }
+    const good = checked(options, variable, `accounts.${name}.account_sid`, complaints);
+    if (good !== undefined) accounts[name] = good;
   }
   return accounts;
 }
 
-function readUpstream(env: Environment, complaints: Complaints): string | undefined {
-  const text = read(env, 'KEYBRAKE_STRIPE_UPSTREAM');
-  return text === undefined ? undefined : readOrigin('KEYBRAKE_STRIPE_UPSTREAM', text, complaints);
+function present<T extends object>(given: T): { readonly [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: NonNullable<T[K]>;
+  };
 }
 
-function readOrigin(setting: string, text: string, complaints: Complaints): string | undefined {
-  return parseOrigin(setting, text, complaints)?.origin;
+function readUpstream(env: Environment, name: string, complaints: Complaints): string | undefined {
+  const text = read(env, name);
+  return text === undefined ? undefined : parseOrigin(name, text, complaints)?.origin;
 }
+
+const ORIGINS = new Map([...createVendors()].map(([id, { origin }]) => [id, origin]));
 
 /** Only a secret that says it is a test one may go to a host that is neither the vendor nor this machine. */
-function checkSecret(
-  setting: string,
-  secret: string,
-  upstream: string | undefined,
+function checked(
+  options: AccountOptions,
+  variable: string,
+  accountSetting: string,
   complaints: Complaints,
 ): AccountOptions | undefined {
-  if (secret.startsWith('pk_')) {
-    return complaints.add(setting, 'is a publishable key.', 'Give the secret key (sk_…) or a restricted key (rk_…).');
-  }
-  if (!STRIPE_SECRET.test(secret)) {
+  const { vendor, upstream, ...rest } = options;
+  if (!checkCredential(options, variable, accountSetting, complaints)) return undefined;
+  if (upstream === undefined || upstream === ORIGINS.get(vendor)) return { vendor, ...rest };
+  if (!isLoopback(new URL(upstream).hostname) && !isTestSecret(options)) {
+    const name = vendor === 'stripe' ? 'Stripe' : vendor;
     return complaints.add(
-      setting,
-      'does not look like a Stripe key.',
-      'Give one that begins with sk_test_, sk_live_, rk_…',
+      variable,
+      `is a live secret, and would be sent to ${upstream}, which is not ${name}.`,
+      `Unset the upstream (KEYBRAKE_${vendor.toUpperCase()}_UPSTREAM, or upstream in keybrake.yaml), or use a test key.`,
     );
   }
-  const elsewhere = upstream !== undefined && upstream !== STRIPE_ORIGIN && !isLoopback(new URL(upstream).hostname);
-  if (elsewhere && !TEST_SECRET.test(secret)) {
-    return complaints.add(
-      setting,
-      `is a live secret, and would be sent to ${upstream}, which is not Stripe.`,
-      'Unset the upstream (KEYBRAKE_STRIPE_UPSTREAM, or upstream in keybrake.yaml), or use a test key.',
-    );
-  }
-  return { vendor: 'stripe', secret, ...(upstream !== undefined && { upstream }) };
+  return options;
 }

@@ -1,19 +1,24 @@
 /** keybrake.yaml: several accounts, FX floors, upstreams. Strict: what it does not know, it names. */
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { VENDOR_IDS } from '../../proxy/contract';
+import { VENDOR_IDS, VENDOR_NAME } from '../../proxy/contract';
 import type { Complaints } from './complaints';
 import { nearestName } from '../../proxy/nearest';
 import { readText } from './network';
+import { pricesSchema, vendorsSchema } from './prices';
 import { type Environment, read } from './variables';
 
 const DEFAULT_PATH = 'keybrake.yaml';
 
 const accountSchema = z.strictObject({
-  vendor: z.enum(VENDOR_IDS),
+  vendor: z.string().regex(VENDOR_NAME, 'must be the name of a vendor, e.g. stripe'),
   // A secret in a file gets committed: only the name of a variable may stand here.
   secret: z.string().regex(/^env:[A-Za-z_]\w*$/, 'must be env: and the name of a variable, e.g. env:STRIPE_EU_KEY'),
   upstream: z.string().optional(),
+  /** Twilio: no secret, so it may stand here. */
+  account_sid: z.string().optional(),
+  /** User name of Basic authentication: Twilio's API key SK…, or that of a vendor of one's own. */
+  user: z.string().optional(),
 });
 
 const fileSchema = z.strictObject({
@@ -29,15 +34,24 @@ const fileSchema = z.strictObject({
       z.number('must be a number of dollars').positive('must be above 0').max(1_000_000),
     )
     .default({}),
+  prices: pricesSchema.default({}),
+  vendors: vendorsSchema.default({}),
 });
 
 export type ConfigFile = z.output<typeof fileSchema>;
 
-const KEYS = ['accounts', 'fx_floors', 'vendor', 'secret', 'upstream'];
+// prettier-ignore
+const KEYS = [
+  'accounts', 'fx_floors', 'prices', 'vendors',
+  'vendor', 'secret', 'upstream', 'account_sid', 'user',
+  'twilio', 'resend', 'sms', 'mms', 'content', 'whatsapp', 'rcs', 'messenger', 'call_minute', 'call_seconds_max',
+  'verify', 'verify_check', 'lookups', 'email',
+  'origin', 'auth', 'idempotency_header', 'pass_headers', 'error', 'not_executed', 'routes', 'route', 'body', 'price', 'id',
+];
 
 /** Reads `KEYBRAKE_CONFIG`, else ./keybrake.yaml where there is one. Complaints never quote the file's values. */
 export function readConfigFile(env: Environment, complaints: Complaints): ConfigFile {
-  const empty: ConfigFile = { accounts: {}, fx_floors: {} };
+  const empty: ConfigFile = { accounts: {}, fx_floors: {}, prices: {}, vendors: {} };
   const named = read(env, 'KEYBRAKE_CONFIG');
   const path = named ?? DEFAULT_PATH;
   const text = readText(path);
@@ -47,9 +61,20 @@ export function readConfigFile(env: Environment, complaints: Complaints): Config
     return empty;
   }
   const parsed = fileSchema.safeParse(parseYaml(path, text, complaints) ?? {});
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    checkVendorNames(path, parsed.data, complaints);
+    return parsed.data;
+  }
   for (const issue of parsed.error.issues) complainOf(path, issue, complaints);
   return empty;
+}
+
+function checkVendorNames(path: string, { accounts, vendors }: ConfigFile, complaints: Complaints): void {
+  const known = [...VENDOR_IDS, ...Object.keys(vendors)];
+  for (const [name, { vendor }] of Object.entries(accounts)) {
+    if (known.includes(vendor)) continue;
+    complaints.add(`${path} accounts.${name}.vendor`, 'is no vendor.', `Use one of ${known.join(', ')}.`);
+  }
 }
 
 function parseYaml(path: string, text: string, complaints: Complaints): unknown {

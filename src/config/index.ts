@@ -8,6 +8,7 @@ import { LOG_LEVELS, type LogLevel } from '../log';
 import { readAccounts } from './accounts';
 import { Complaints } from './complaints';
 import { readConfigFile } from './file';
+import { vendorSettings } from './prices';
 import { readPort, readProxyUrl, readTls } from './network';
 import { type Environment, checkNames, read } from './variables';
 
@@ -48,6 +49,7 @@ export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOpti
     apiKey: apiKey ?? '',
     accounts,
     fxFloor: file.fx_floors,
+    ...vendorSettings(file.prices, file.vendors),
     logger,
     ...(workerKey !== undefined && { workerKey }),
     ...(workerMaxMicros !== undefined && { workerMaxMicros }),

@@ -22,8 +22,10 @@ export const VARIABLES = {
   KEYBRAKE_WORKER_MAX_USD:  { for: 'proxy',   byDefault: 'no bound', meaning: 'The most that keys issued by a worker may spend per job, in dollars.' },
   KEYBRAKE_MASTER_KEY:      { for: 'proxy',   byDefault: 'a file beside the SQLite store', meaning: 'Derives vault keys and seals stored answers. Several, newest first, separated by commas.' },
   KEYBRAKE_SOURCE_DIR:      { for: 'clients', byDefault: 'the working directory', meaning: 'Folder that input files of runs are read from, on every worker.' },
-  KEYBRAKE_CONFIG:          { for: 'proxy',   byDefault: './keybrake.yaml, if there', meaning: 'Several accounts, FX floors, upstreams.' },
+  KEYBRAKE_CONFIG:          { for: 'proxy',   byDefault: './keybrake.yaml, if there', meaning: 'Several accounts, FX floors, prices, vendors of your own.' },
   KEYBRAKE_STRIPE_UPSTREAM: { for: 'proxy',   byDefault: 'https://api.stripe.com', meaning: 'Another Stripe, for tests and sandboxes.' },
+  KEYBRAKE_TWILIO_UPSTREAM: { for: 'proxy',   byDefault: 'https://api.twilio.com', meaning: 'Another Twilio, for tests and sandboxes.' },
+  KEYBRAKE_RESEND_UPSTREAM: { for: 'proxy',   byDefault: 'https://api.resend.com', meaning: 'Another Resend, for tests and sandboxes.' },
   KEYBRAKE_TLS_CERT:        { for: 'proxy',   byDefault: '', meaning: 'PEM file with the certificate chain.' },
   KEYBRAKE_TLS_KEY:         { for: 'proxy',   byDefault: '', meaning: 'PEM file with the private key.' },
   KEYBRAKE_ALLOW_PLAINTEXT: { for: 'all',     byDefault: '0', meaning: '1: keys may travel beyond loopback without TLS.' },
@@ -33,9 +35,6 @@ export const VARIABLES = {
 
 export type Variable = keyof typeof VARIABLES;
 
-/** Belong to vendors of a later release. Known, so that they may stay set; not read. */
-const LATER = ['KEYBRAKE_TWILIO_UPSTREAM', 'KEYBRAKE_RESEND_UPSTREAM'];
-
 /** The variables that are 1 or 0. */
 const SWITCHES: readonly Variable[] = ['KEYBRAKE_ALLOW_PLAINTEXT', 'KEYBRAKE_DEBUG'];
 
@@ -43,7 +42,7 @@ const SWITCHES: readonly Variable[] = ['KEYBRAKE_ALLOW_PLAINTEXT', 'KEYBRAKE_DEB
 export function checkNames(env: Environment, complaints: Complaints): void {
   const known = Object.keys(VARIABLES);
   for (const name of Object.keys(env)) {
-    if (!name.startsWith('KEYBRAKE_') || known.includes(name) || LATER.includes(name)) continue;
+    if (!name.startsWith('KEYBRAKE_') || known.includes(name)) continue;
     const near = nearestName(name, known);
     complaints.add(name, 'is not a setting.', near === undefined ? 'Unset it.' : `Did you mean ${near}?`);
   }

@@ -1,6 +1,5 @@
-import { FaultInjector } from './faults';
-import { type SandboxStats, listCharges, summarise } from './stats';
-import type { StripeVendor, VendorRequest } from './vendor';
+import type { VendorRequest } from './vendor';
+import { type Vendors, isVendorName } from './vendors';
 
 /** The path below which the sandbox itself is asked and told. */
 export const ADMIN_PREFIX = '/_sandbox/';
@@ -12,36 +11,47 @@ export interface AdminReply {
   readonly text: string;
 }
 
-/** `GET stats`, `charges`, `requests` (`?format=ndjson` for one a line), `POST faults`, `POST reset`. */
-export function administer(vendor: StripeVendor, request: VendorRequest): AdminReply {
-  const [path = '', query = ''] = request.target.split('?');
-  const lines = query.includes('format=ndjson') || String(request.headers['accept']).includes('ndjson');
+/**
+ * `GET stats`, `charges`, `messages`, `emails`, `requests` (`?format=ndjson` for one a line), `POST faults`
+ * (`?vendor=twilio` for one vendor alone), `POST twilio/advance`, `POST reset`.
+ */
+export async function administer(vendors: Vendors, request: VendorRequest): Promise<AdminReply> {
+  const [path = '', text = ''] = request.target.split('?');
+  const query = new URLSearchParams(text);
+  const lines = query.get('format') === 'ndjson' || String(request.headers['accept']).includes('ndjson');
   switch (`${request.method} ${path.slice(ADMIN_PREFIX.length)}`) {
     case 'GET stats':
-      return json(200, statsOf(vendor));
+      return json(200, vendors.stats());
     case 'GET charges':
-      return list(listCharges(vendor.state), lines);
+      return list(vendors.charges(), lines);
+    case 'GET messages':
+      return list(vendors.messages(), lines);
+    case 'GET emails':
+      return list(vendors.emails(), lines);
     case 'GET requests':
-      return list(vendor.log.list(), lines);
+      return list(vendors.log.list(), lines);
     case 'POST faults':
-      return setFaults(vendor, request.body);
+      return told(request.body, (faults) => setFaults(vendors, faults, query.get('vendor')));
+    case 'POST twilio/advance':
+      return told(request.body, (options) => vendors.advance(options));
     case 'POST reset':
-      vendor.reset();
+      vendors.reset();
       return json(200, { reset: true });
     default:
       return json(404, { error: `No such sandbox endpoint: ${request.method} ${path}` });
   }
 }
 
-/** What all vendors have done. */
-export function statsOf(vendor: StripeVendor): SandboxStats {
-  return { stripe: summarise(vendor.state, vendor.counts) };
+function setFaults(vendors: Vendors, faults: unknown, vendor: string | null): unknown {
+  if (vendor === null) return vendors.setFaults(faults);
+  if (!isVendorName(vendor)) throw new Error(`No such vendor: ${vendor}`);
+  return vendors.setFaults(faults, vendor);
 }
 
-function setFaults(vendor: StripeVendor, body: string): AdminReply {
+/** Does what a JSON body says; what makes no sense is a 400. */
+async function told(body: string, run: (value: unknown) => unknown): Promise<AdminReply> {
   try {
-    vendor.faults = new FaultInjector(JSON.parse(body === '' ? '{}' : body));
-    return json(200, vendor.faults.settings);
+    return json(200, await run(JSON.parse(body === '' ? '{}' : body)));
   } catch (error) {
     return json(400, { error: error instanceof Error ? error.message : String(error) });
   }

@@ -16,7 +16,7 @@ export type Rate = z.input<typeof rate>;
 const schema = z.strictObject({
   /** Seeds the random numbers, so that the same order of requests meets the same faults. */
   seed: z.number().int().default(1),
-  /** Strikes every vendor request, reads and free ones too. Otherwise only priced POSTs. */
+  /** Strikes every vendor request, reads and free ones too. Otherwise only priced ones. */
   all: z.boolean().default(false),
   /** The wait before the call executes. Its idempotency key is in use meanwhile. */
   delayMs: z.number().min(0).default(0),
@@ -32,7 +32,7 @@ const schema = z.strictObject({
   error500After: rate.default(0),
   /** Stores that 500 under the key, so that retries replay it for a day. Otherwise a retry gets the true answer. */
   error500Stored: z.boolean().default(false),
-  /** Declines the card of a charge that would have succeeded. */
+  /** Declines the card of a charge that would have succeeded; fails a message or call; bounces an email. */
   decline: rate.default(0),
   /** Answers 429; nothing is executed or stored. */
   rate429: rate.default(0),

@@ -1,5 +1,5 @@
-import { StripeFailure } from './errors';
-import { type FormHash, decodeForm } from './form';
+/** What stands for one request and is executed once: the idempotency layer that vendors have in common. */
+import type { RequestCounts } from './counts';
 
 /** A finished answer. Its body is an immutable object, so it can be stored as it is and rendered again. */
 export interface Answer {
@@ -17,43 +17,81 @@ export interface KeyedRequest {
 }
 
 /** A key in use. Without an answer its first request is still running. */
-export interface KeyRow {
+interface KeyRow {
   readonly request: KeyedRequest;
   readonly atMs: number;
   answer?: Answer;
 }
 
-const KEY_CHARS_MAX = 255;
-const KEYS_FOR = 'Keys for idempotent requests can only be used';
+/** What a vendor says of keys; the first two throw its refusal. */
+export interface KeyRules {
+  readonly checkKey: (key: string) => void;
+  readonly checkSame: (first: KeyedRequest, again: KeyedRequest) => void;
+  readonly inUse: (key: string) => Error;
+}
+
+/** What the layer needs of the exchange that it serves. */
+export interface KeyedExchange {
+  readonly counts: RequestCounts;
+  readonly nowMs: number;
+  delay(): Promise<void>;
+  /** What is kept of an answer: itself, or the injected 500 that replaces it. */
+  stored(answer: Answer): Answer;
+}
+
 const RETENTION_MS = 24 * 3_600_000;
 
 /**
- * Stripe's idempotency layer: a key stands for one request of one account. The answer of the first is stored once the
- * endpoint has begun to execute, and is replayed for 24 hours.
+ * A key stands for one request of one account. The answer of the first is stored once the endpoint has begun to
+ * execute, and is replayed for 24 hours.
  */
 export class IdempotencyKeys {
+  readonly #rules: KeyRules;
   readonly #rows = new Map<string, KeyRow>();
 
-  /** Claims the key (`fresh`), or finds the answer to replay. Other parameters and concurrent use are refused. */
-  begin(request: KeyedRequest, nowMs: number): { readonly row: KeyRow; readonly fresh: boolean } {
-    checkLength(request.key);
-    this.#prune(nowMs);
-    const id = rowId(request);
-    const found = this.#rows.get(id);
-    if (found === undefined) {
-      const row: KeyRow = { request, atMs: nowMs };
-      this.#rows.set(id, row);
-      return { row, fresh: true };
-    }
-    checkSame(found.request, request);
-    if (found.answer === undefined) throw inUse(request.key);
-    return { row: found, fresh: false };
+  constructor(rules: KeyRules) {
+    this.#rules = rules;
   }
 
-  /** Gives the key back: the request failed before it began to execute. */
-  forget(row: KeyRow): void {
-    const id = rowId(row.request);
-    if (this.#rows.get(id) === row) this.#rows.delete(id);
+  /**
+   * Executes the request, or finds the answer of the one that was first to use the key. Other parameters and
+   * concurrent use are refused. What `execute` throws is not stored and gives the key back.
+   */
+  async once(
+    request: KeyedRequest,
+    exchange: KeyedExchange,
+    execute: () => Answer,
+  ): Promise<{ readonly answer: Answer; readonly first: KeyedRequest | null }> {
+    const row = this.#begin(request, exchange);
+    await exchange.delay();
+    if (row.answer !== undefined) {
+      exchange.counts.replayed += 1;
+      return { answer: row.answer, first: row.request };
+    }
+    try {
+      const answer = execute();
+      row.answer = exchange.stored(answer);
+      return { answer, first: null };
+    } catch (error) {
+      if (this.#rows.get(rowId(request)) === row) this.#rows.delete(rowId(request));
+      throw error;
+    }
+  }
+
+  /** The row of the key: fresh, or with the answer to replay. */
+  #begin(request: KeyedRequest, { counts, nowMs }: KeyedExchange): KeyRow {
+    this.#rules.checkKey(request.key);
+    this.#prune(nowMs);
+    const found = this.#rows.get(rowId(request));
+    if (found === undefined) {
+      const row: KeyRow = { request, atMs: nowMs };
+      this.#rows.set(rowId(request), row);
+      return row;
+    }
+    this.#rules.checkSame(found.request, request);
+    if (found.answer !== undefined) return found;
+    counts.inUse += 1;
+    throw this.#rules.inUse(request.key);
   }
 
   /** Rows are in order of age, so only the oldest need a look. */
@@ -67,39 +105,4 @@ export class IdempotencyKeys {
 
 function rowId(request: KeyedRequest): string {
   return `${request.scope}\n${request.key}`;
-}
-
-function checkLength(key: string): void {
-  if (key.length >= 1 && key.length <= KEY_CHARS_MAX) return;
-  const message = `Idempotency keys must be 1 to ${KEY_CHARS_MAX} characters long; you provided ${key.length}.`;
-  throw new StripeFailure(400, { message, type: 'invalid_request_error' });
-}
-
-function checkSame(first: KeyedRequest, again: KeyedRequest): void {
-  const other = `Try using a key other than '${again.key}' if you meant to execute a different request.`;
-  if (first.path !== again.path) {
-    const paths = `('${again.path}' vs '${first.path}')`;
-    const message = `${KEYS_FOR} for the same endpoint they were first used for ${paths}. ${other}`;
-    throw new StripeFailure(400, { message, type: 'idempotency_error' });
-  }
-  if (first.body !== again.body && canonical(decodeForm(first.body)) !== canonical(decodeForm(again.body))) {
-    const message = `${KEYS_FOR} with the same parameters they were first used with. ${other}`;
-    throw new StripeFailure(400, { message, type: 'idempotency_error' });
-  }
-}
-
-function inUse(key: string): StripeFailure {
-  const message =
-    'There is currently another in-progress request using this Idempotent Key (that probably means you submitted ' +
-    `twice, and the other request is still going through): ${key}. Please try again later.`;
-  return new StripeFailure(409, { code: 'idempotency_key_in_use', message, type: 'idempotency_error' });
-}
-
-/** The same text for the same parameters, in whatever order they were sent. */
-function canonical(form: FormHash): string {
-  const pairs = Object.entries(form).map(([name, value]) => {
-    const text = typeof value === 'string' ? JSON.stringify(value) : canonical(value);
-    return `${JSON.stringify(name)}:${text}`;
-  });
-  return `{${pairs.toSorted().join(',')}}`;
 }

@@ -1,18 +1,32 @@
 /**
- * A stateful stand-in for Stripe on loopback. It shares no code with the proxy: in the tests it is the independent
- * witness of what was executed, how often, and for how much.
+ * Stateful stand-ins for Stripe, Twilio and Resend on loopback, on one port. They share no code with the proxy: in the
+ * tests they are the independent witness of what was executed, how often, and for how much.
  */
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { ADMIN_PREFIX, administer, statsOf } from './admin';
-import { FaultInjector, type Faults } from './faults';
-import type { LoggedRequest } from './request-log';
-import { type SandboxCharge, type SandboxStats, listCharges } from './stats';
-import { StripeVendor } from './vendor';
+import { ADMIN_PREFIX, administer } from './admin';
+import type { Faults } from './faults';
+import type { LoggedRequest, VendorName } from './request-log';
+import type { ResendOptions } from './resend/protocol';
+import type { SandboxEmail } from './resend/stats';
+import type { SandboxCharge } from './stats';
+import type { AdvanceOptions, Advanced } from './twilio/advance';
+import type { TwilioOptions } from './twilio/protocol';
+import type { SandboxMessage } from './twilio/stats';
+import { type SandboxStats, Vendors } from './vendors';
 
+export type { Duplicate } from './duplicates';
 export type { Faults, Rate } from './faults';
-export type { LoggedRequest } from './request-log';
-export type { Duplicate, MinorByCurrency, SandboxCharge, SandboxStats, StripeStats } from './stats';
+export type { LoggedRequest, VendorName } from './request-log';
+export type { ResendOptions } from './resend/protocol';
+export type { ResendStats, SandboxEmail } from './resend/stats';
+export type { MinorByCurrency, SandboxCharge, StripeStats } from './stats';
+export type { AdvanceOptions, Advanced } from './twilio/advance';
+export type { Callback } from './twilio/callbacks';
+export type { Price, PriceTable } from './twilio/prices';
+export type { TwilioOptions } from './twilio/protocol';
+export type { SandboxMessage, TwilioStats } from './twilio/stats';
+export type { SandboxStats } from './vendors';
 
 /** How to start the sandbox. */
 export interface SandboxOptions {
@@ -20,8 +34,12 @@ export interface SandboxOptions {
   readonly host?: string;
   /** 0, or left out: any free port. */
   readonly port?: number;
-  /** When given, any other secret is refused with a 401. */
+  /** Stripe's secret; when given, any other is refused with a 401. */
   readonly secretKey?: string;
+  /** Twilio's account. */
+  readonly twilio?: TwilioOptions;
+  /** Resend's team. */
+  readonly resend?: ResendOptions;
   /** How long every call takes before it executes. */
   readonly delayMs?: number;
   /** False: requests are not kept, for benchmarks. */
@@ -38,10 +56,16 @@ export interface Sandbox {
   stats(): SandboxStats;
   /** One row per PaymentIntent and per charge without one. */
   charges(): readonly SandboxCharge[];
+  /** One row per message, call, verification and billed look-up. */
+  messages(): readonly SandboxMessage[];
+  /** One row per email. */
+  emails(): readonly SandboxEmail[];
+  /** Lets messages and calls reach their ends and prices; resolves when their status callbacks are answered. */
+  advance(options?: AdvanceOptions): Promise<readonly Advanced[]>;
   /** The last 10,000 vendor requests as they were received, oldest first. */
   requests(): readonly LoggedRequest[];
-  /** Replaces the faults to inject; throws when they make no sense. */
-  setFaults(faults: Faults): void;
+  /** Replaces the faults to inject, into one vendor or into each; throws when they make no sense. */
+  setFaults(faults: Faults, vendor?: VendorName): void;
   /** Forgets everything: objects, keys, log, counts and faults. */
   reset(): void;
   /** Cuts every connection and frees the port. */
@@ -54,11 +78,11 @@ const KEEP_ALIVE_MS = 120_000;
 
 /** Starts the sandbox; it listens when the promise resolves. */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
-  const { host = '127.0.0.1', port = 0, secretKey, delayMs = 0, log = true, now = Date.now } = options;
+  const { host = '127.0.0.1', port = 0, secretKey, twilio = {}, resend = {}, delayMs = 0, log = true } = options;
   if (!LOOPBACK.includes(host)) throw new Error(`The sandbox listens on loopback only, not on ${host}.`);
-  const vendor = new StripeVendor({ secretKey, delayMs, log, now });
+  const vendors = new Vendors({ secretKey, twilio, resend, delayMs, log, now: options.now ?? Date.now });
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (req, res) => {
-    serve(vendor, req, res).catch(() => req.socket.destroy());
+    serve(vendors, req, res).catch(() => req.socket.destroy());
   });
   server.on('clientError', (_error, socket) => socket.destroy());
   server.on('connection', (socket: Socket) => socket.setNoDelay(true));
@@ -67,18 +91,22 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}`,
     port: bound,
-    stats: () => statsOf(vendor),
-    charges: () => listCharges(vendor.state),
-    requests: () => vendor.log.list(),
-    setFaults: (faults) => {
-      vendor.faults = new FaultInjector(faults);
+    stats: () => vendors.stats(),
+    charges: () => vendors.charges(),
+    messages: () => vendors.messages(),
+    emails: () => vendors.emails(),
+    advance: (how) => vendors.advance(how),
+    requests: () => vendors.log.list(),
+    setFaults: (faults, vendor) => void vendors.setFaults(faults, vendor),
+    reset: () => vendors.reset(),
+    stop: () => {
+      vendors.close();
+      return stop(server);
     },
-    reset: () => vendor.reset(),
-    stop: () => stop(server),
   };
 }
 
-async function serve(vendor: StripeVendor, req: IncomingMessage, res: ServerResponse): Promise<void> {
+async function serve(vendors: Vendors, req: IncomingMessage, res: ServerResponse): Promise<void> {
   const body = await readBody(req);
   const { method = '', url: target = '', headers } = req;
   if (body === undefined) {
@@ -86,13 +114,17 @@ async function serve(vendor: StripeVendor, req: IncomingMessage, res: ServerResp
     return;
   }
   if (target.startsWith(ADMIN_PREFIX)) {
-    const reply = administer(vendor, { method, target, headers, body });
+    const reply = await administer(vendors, { method, target, headers, body });
     send(res, reply.status, { 'content-type': reply.contentType }, reply.text);
     return;
   }
-  const reply = await vendor.handle({ method, target, headers, body });
-  if (reply === null) req.socket.destroy();
-  else send(res, reply.status, { 'content-type': 'application/json', ...reply.headers }, JSON.stringify(reply.body));
+  const reply = await vendors.of(target).handle({ method, target, headers, body });
+  if (reply === null) {
+    req.socket.destroy();
+    return;
+  }
+  const text = typeof reply.body === 'string' ? reply.body : JSON.stringify(reply.body);
+  send(res, reply.status, { 'content-type': 'application/json', ...reply.headers }, text);
 }
 
 function send(res: ServerResponse, status: number, headers: Readonly<Record<string, string>>, text: string): void {

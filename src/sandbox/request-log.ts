@@ -1,6 +1,10 @@
+/** The vendors that have a stand-in. */
+export type VendorName = 'stripe' | 'twilio' | 'resend';
+
 /** A request as the vendor received it, before anything was made of it. */
 export interface LoggedRequest {
   readonly id: string;
+  readonly vendor: VendorName;
   readonly atMs: number;
   readonly method: string;
   /** The request target: path and query, not decoded. */
@@ -26,6 +30,11 @@ export class RequestLog {
     }
     this.#kept[this.#oldest] = request;
     this.#oldest = (this.#oldest + 1) % KEPT_MAX;
+  }
+
+  clear(): void {
+    this.#kept.length = 0;
+    this.#oldest = 0;
   }
 
   /** Oldest first. */

@@ -2,21 +2,10 @@
  * What the vendor says it has executed: the oracle of the tests. Everything about money is added up from the objects
  * themselves when asked; there are no running totals that could go wrong in step with the thing they check.
  */
-import type { StrikeName } from './faults';
+import type { RequestCounts } from './counts';
+import { type Duplicate, duplicatesBy } from './duplicates';
 import type { Charge, Metadata, PaymentIntent } from './objects';
 import type { Row, StripeState } from './state';
-
-/** What was received over HTTP. */
-export interface RequestCounts {
-  /** All vendor requests, of these the priced POSTs, and how many of them were answered from a stored answer. */
-  requests: number;
-  priced: number;
-  replayed: number;
-  /** Answered 409: the idempotency key was in use. */
-  inUse: number;
-  /** Injected faults that struck, by name. */
-  injected: Partial<Record<StrikeName, number>>;
-}
 
 /** A PaymentIntent, or a charge without one, and what it cost. */
 export interface SandboxCharge {
@@ -41,12 +30,6 @@ export interface SandboxCharge {
   readonly account: string | null;
   readonly requestId: string;
   readonly created: number;
-}
-
-/** Charges that may be one charge executed twice. */
-export interface Duplicate {
-  readonly of: string;
-  readonly ids: readonly string[];
 }
 
 /** Amounts by currency, in its minor unit. */
@@ -75,11 +58,6 @@ export interface StripeStats extends Readonly<RequestCounts> {
   };
 }
 
-/** What all vendors have done. */
-export interface SandboxStats {
-  readonly stripe: StripeStats;
-}
-
 /** One row per PaymentIntent and per charge without one, in the order of creation within each kind. */
 export function listCharges(state: StripeState): readonly SandboxCharge[] {
   const attempts = new Map<string, Row<Charge>[]>();
@@ -96,6 +74,7 @@ export function listCharges(state: StripeState): readonly SandboxCharge[] {
 /** Adds it all up. */
 export function summarise(state: StripeState, counts: RequestCounts): StripeStats {
   const charges = listCharges(state);
+  const executed = charges.filter((charge) => charge.executed);
   const chargedMinor = sum(charges, (charge) => charge.chargedMinor);
   const openMinor = sum(charges, (charge) => charge.openMinor);
   const refundedMinor = sum(
@@ -116,8 +95,8 @@ export function summarise(state: StripeState, counts: RequestCounts): StripeStat
     refundedMinor,
     refundedUsd: (refundedMinor['usd'] ?? 0) / 100,
     duplicates: {
-      keys: duplicatesBy(charges, (charge) => charge.executedByKey),
-      customers: duplicatesBy(charges, (charge) => charge.customer),
+      keys: duplicatesBy(executed, (charge) => charge.executedByKey),
+      customers: duplicatesBy(executed, (charge) => charge.customer),
     },
   };
 }
@@ -166,16 +145,4 @@ function sum<T extends { readonly currency: string }>(items: readonly T[], minor
     if (amount !== 0) totals[item.currency] = (totals[item.currency] ?? 0) + amount;
   }
   return totals;
-}
-
-function duplicatesBy(charges: readonly SandboxCharge[], of: (charge: SandboxCharge) => string | null): Duplicate[] {
-  const groups = new Map<string, string[]>();
-  for (const charge of charges) {
-    const name = charge.executed ? of(charge) : null;
-    if (name === null) continue;
-    const ids = groups.get(name);
-    if (ids === undefined) groups.set(name, [charge.id]);
-    else ids.push(charge.id);
-  }
-  return [...groups].filter(([, ids]) => ids.length > 1).map(([name, ids]) => ({ of: name, ids }));
 }

@@ -1,12 +1,8 @@
-import { Buffer } from 'node:buffer';
-import { StripeFailure, badRequest, rateLimited, serverError, unauthorized, unknownUrl } from './errors';
+/** The way of a request through a stand-in, the same for every vendor: log, counts, faults, and then its protocol. */
+import { type RequestCounts, newCounts } from './counts';
 import { FaultInjector, type StrikeName, type Strikes, UNHARMED } from './faults';
-import { type FormHash, decodeForm } from './form';
-import { type Answer, IdempotencyKeys, type KeyRow } from './idempotency';
-import { type LoggedRequest, RequestLog } from './request-log';
-import { StripeState } from './state';
-import type { RequestCounts } from './stats';
-import { type Target, execute, findRoute } from './stripe';
+import type { Answer, KeyedExchange } from './idempotency';
+import type { LoggedRequest, RequestLog, VendorName } from './request-log';
 
 /** A request, read to its end. */
 export interface VendorRequest {
@@ -17,60 +13,89 @@ export interface VendorRequest {
   readonly body: string;
 }
 
-/** The answer to a request; `null` in place of one means: cut the connection. */
+/** A request under way, with the id that the vendor gave it. */
+export interface Received extends VendorRequest {
+  readonly id: string;
+  readonly path: string;
+  readonly query: string;
+}
+
+/** The answer to a request; `null` in place of one means: cut the connection. A text body is sent as it is. */
 export interface Reply extends Answer {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** One request and all that an endpoint may use to answer it. */
+export interface Exchange extends KeyedExchange {
+  readonly request: Received;
+  /** Whether the fault strikes now; if so it is counted. */
+  strikes(name: StrikeName): boolean;
+}
+
+/** An endpoint. A priced one moves money or readies it, and is what faults strike. */
+export interface Endpoint {
+  readonly priced: boolean;
+  readonly run: (exchange: Exchange) => Promise<Reply>;
+}
+
+/** What tells one vendor from another. Refusals are thrown, and made an answer by `failed`. */
+export interface Protocol {
+  readonly name: VendorName;
+  requestId(count: number): string;
+  find(method: string, path: string): Endpoint | undefined;
+  authenticate(request: Received): void;
+  unknown(request: Received): Error;
+  rateLimited(): Error;
+  serverError(): Error;
+  failed(error: unknown, request: Received): Reply;
+  /** The headers with which every answer names its request. */
+  echoes(request: Received): Readonly<Record<string, string>>;
+  reset(): void;
+}
+
 /** How a vendor behaves for the whole of its life. */
 export interface VendorOptions {
-  readonly secretKey: string | undefined;
   readonly delayMs: number;
-  readonly log: boolean;
+  /** Undefined: requests are not kept. */
+  readonly log: RequestLog | undefined;
   readonly now: () => number;
 }
 
-interface Received extends VendorRequest {
-  readonly id: string;
-  readonly path: string;
-  readonly query: string;
-  readonly endpoint: Target | undefined;
-  readonly strikes: Strikes;
-}
-
-/** The Stripe stand-in without its socket: what goes in is a request, what comes out is an answer. */
-export class StripeVendor {
-  state: StripeState;
+/** A stand-in without its socket: what goes in is a request, what comes out is an answer. */
+export class Vendor {
   faults = new FaultInjector();
-  log = new RequestLog();
   counts: RequestCounts = newCounts();
+  readonly #protocol: Protocol;
   readonly #options: VendorOptions;
-  #keys = new IdempotencyKeys();
   #received = 0;
 
-  constructor(options: VendorOptions) {
+  constructor(protocol: Protocol, options: VendorOptions) {
+    this.#protocol = protocol;
     this.#options = options;
-    this.state = new StripeState(options.now);
   }
 
   /** Forgets everything, injected faults too. */
   reset(): void {
-    this.state = new StripeState(this.#options.now);
     this.faults = new FaultInjector();
-    this.log = new RequestLog();
     this.counts = newCounts();
-    this.#keys = new IdempotencyKeys();
+    this.#protocol.reset();
   }
 
   /** Answers one request. Never throws. */
   async handle(request: VendorRequest): Promise<Reply | null> {
     const received = this.#receive(request);
-    const logged = this.#options.log ? this.#write(received) : undefined;
-    const reply = await this.#answer(received).catch((error: unknown) => failed(error));
+    const endpoint = this.#protocol.find(received.method, received.path);
+    const priced = endpoint?.priced === true;
+    this.counts.requests += 1;
+    if (priced) this.counts.priced += 1;
+    const strikes = priced || this.faults.settings.all ? this.faults.draw() : UNHARMED;
+    const logged = this.#write(received);
+
+    const exchange = this.#exchange(received, strikes);
+    const reply = await this.#answer(exchange, endpoint).catch((error) => this.#protocol.failed(error, received));
     if (reply === null) return null;
-    if (reply.status === 409) this.counts.inUse += 1;
     if (logged !== undefined) logged.status = reply.status;
-    return { ...reply, headers: { ...reply.headers, ...echoes(received) } };
+    return { ...reply, headers: { ...reply.headers, ...this.#protocol.echoes(received) } };
   }
 
   #receive(request: VendorRequest): Received {
@@ -78,146 +103,68 @@ export class StripeVendor {
     const mark = request.target.indexOf('?');
     const path = mark < 0 ? request.target : request.target.slice(0, mark);
     const query = mark < 0 ? '' : request.target.slice(mark + 1);
-    const endpoint = findRoute(request.method, path);
-    const priced = endpoint?.route.priced === true;
-    this.counts.requests += 1;
-    if (priced) this.counts.priced += 1;
-    const strikes = priced || this.faults.settings.all ? this.faults.draw() : UNHARMED;
-    return { ...request, id: `req_${this.#received.toString(36).padStart(14, '0')}`, path, query, endpoint, strikes };
+    return { ...request, id: this.#protocol.requestId(this.#received), path, query };
   }
 
-  #write({ id, method, target, headers, body }: Received): LoggedRequest {
-    const logged = { id, atMs: this.#options.now(), method, path: target, headers, body, status: null };
-    this.log.add(logged);
+  #write({ id, method, target, headers, body }: Received): LoggedRequest | undefined {
+    const { log, now } = this.#options;
+    if (log === undefined) return undefined;
+    const logged = { id, vendor: this.#protocol.name, atMs: now(), method, path: target, headers, body, status: null };
+    log.add(logged);
     return logged;
   }
 
-  async #answer(received: Received): Promise<Reply | null> {
-    const { endpoint, strikes } = received;
+  #exchange(request: Received, strikes: Strikes): Exchange {
+    const { counts } = this;
+    return {
+      request,
+      counts,
+      nowMs: this.#options.now(),
+      delay: () => sleep(this.#options.delayMs + this.faults.settings.delayMs),
+      stored: (answer) => {
+        const spoilt = strikes.error500After && this.faults.settings.error500Stored;
+        return spoilt ? this.#protocol.failed(this.#protocol.serverError(), request) : answer;
+      },
+      strikes: (name) => {
+        if (strikes[name]) counts.injected[name] = (counts.injected[name] ?? 0) + 1;
+        return strikes[name];
+      },
+    };
+  }
+
+  async #answer(exchange: Exchange, endpoint: Endpoint | undefined): Promise<Reply | null> {
+    const { request } = exchange;
     const faults = this.faults.settings;
-    if (this.#strikes(strikes, 'dropBefore')) return null;
-    authenticate(received, this.#options.secretKey);
-    if (endpoint === undefined) throw unknownUrl(received.method, received.path);
-    const limited = (endpoint.route.priced || faults.all) && this.faults.overLimit(this.#options.now());
-    if (this.#strikes(strikes, 'rate429') || limited) throw rateLimited();
-    if (this.#strikes(strikes, 'error500Before')) throw serverError();
+    if (exchange.strikes('dropBefore')) return null;
+    this.#protocol.authenticate(request);
+    if (endpoint === undefined) throw this.#protocol.unknown(request);
+    const limited = (endpoint.priced || faults.all) && this.faults.overLimit(this.#options.now());
+    if (exchange.strikes('rate429') || limited) throw this.#protocol.rateLimited();
+    if (exchange.strikes('error500Before')) throw this.#protocol.serverError();
 
-    const reply = await this.#once(received, endpoint);
+    const reply = await endpoint.run(exchange);
 
-    if (faults.delayAfterMs > 0) await sleep(faults.delayAfterMs);
-    if (this.#strikes(strikes, 'dropAfter')) return null;
-    if (this.#strikes(strikes, 'error500After')) return failed(serverError());
+    await sleep(faults.delayAfterMs);
+    if (exchange.strikes('dropAfter')) return null;
+    if (exchange.strikes('error500After')) throw this.#protocol.serverError();
     return reply;
   }
-
-  /** Executes the request, or replays the answer stored under its idempotency key. */
-  async #once(received: Received, endpoint: Target): Promise<Reply> {
-    const { body, method, path } = received;
-    const form = decodeForm(formOf(received));
-    const key = method === 'POST' ? textOf(received.headers['idempotency-key']) : undefined;
-    if (key === undefined) {
-      await this.#delay();
-      return { ...this.#execute(received, endpoint, form), headers: {} };
-    }
-    const keyed = { scope: scopeOf(received), key, path, body, requestId: received.id };
-    const keys = this.#keys;
-    const { row, fresh } = keys.begin(keyed, this.#options.now());
-    await this.#delay();
-    if (fresh) return { ...this.#executeFor(row, keys, received, endpoint, form), headers: {} };
-    this.counts.replayed += 1;
-    const headers = { 'idempotent-replayed': 'true', 'original-request': row.request.requestId };
-    return { ...(row.answer ?? failed(serverError())), headers };
-  }
-
-  #executeFor(row: KeyRow, keys: IdempotencyKeys, received: Received, endpoint: Target, form: FormHash): Answer {
-    try {
-      const answer = this.#execute(received, endpoint, form);
-      const spoilt = received.strikes.error500After && this.faults.settings.error500Stored;
-      row.answer = spoilt ? failed(serverError()) : answer;
-      return answer;
-    } catch (error) {
-      keys.forget(row);
-      throw error;
-    }
-  }
-
-  #execute(received: Received, endpoint: Target, form: FormHash): Answer {
-    const { headers, id: requestId, method, strikes } = received;
-    const idempotencyKey = method === 'POST' ? (textOf(headers['idempotency-key']) ?? null) : null;
-    const account = textOf(headers['stripe-account']) ?? textOf(headers['stripe-context']) ?? null;
-    const origin = { requestId, idempotencyKey, account };
-    const decline = this.#strikes(strikes, 'decline');
-    return execute(endpoint.route, { state: this.state, id: endpoint.id, form, origin, decline });
-  }
-
-  async #delay(): Promise<void> {
-    const delayMs = this.#options.delayMs + this.faults.settings.delayMs;
-    if (delayMs > 0) await sleep(delayMs);
-  }
-
-  /** Whether the fault strikes now; if so it is counted. */
-  #strikes(strikes: Strikes, name: StrikeName): boolean {
-    if (strikes[name]) this.counts.injected[name] = (this.counts.injected[name] ?? 0) + 1;
-    return strikes[name];
-  }
 }
 
-function newCounts(): RequestCounts {
-  return { requests: 0, priced: 0, replayed: 0, inUse: 0, injected: {} };
-}
-
-/** A failure as an answer. What is no failure of Stripe's is a bug of the sandbox: a 500 that says so. */
-function failed(error: unknown): Reply {
-  if (error instanceof StripeFailure) return { status: error.status, body: error.body, headers: {} };
-  const message = `The sandbox has a bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
-  return { status: 500, body: { error: { message, type: 'api_error' } }, headers: {} };
-}
-
-/** The headers with which every answer names its request. */
-function echoes(received: Received): Record<string, string> {
-  const headers: Record<string, string> = { 'request-id': received.id };
-  for (const name of ['idempotency-key', 'stripe-account', 'stripe-version']) {
-    const value = textOf(received.headers[name]);
-    if (value !== undefined) headers[name] = value;
-  }
-  return headers;
-}
-
-function authenticate(received: Received, secretKey: string | undefined): void {
-  const secret = secretOf(received);
-  if (secret === undefined || (secretKey !== undefined && secret !== secretKey)) throw unauthorized(secret);
-}
-
-/** The secret of `Bearer`, or the user name of `Basic`. */
-function secretOf(received: Received): string | undefined {
-  const header = textOf(received.headers['authorization']);
-  const [, scheme = '', credentials = ''] = /^(bearer|basic)\s+(\S+)\s*$/i.exec(header ?? '') ?? [];
-  if (scheme.toLowerCase() === 'bearer') return credentials;
-  const user = Buffer.from(credentials, 'base64').toString().split(':')[0];
-  return user === '' ? undefined : user;
-}
-
-/** Keys are told apart by secret and by connected account. */
-function scopeOf(received: Received): string {
-  const { headers } = received;
-  return [secretOf(received), textOf(headers['stripe-account']), textOf(headers['stripe-context'])].join('\n');
-}
-
-/** Parameters come from the query of a read and from the body of a POST, which has to be a form. */
-function formOf(received: Received): string {
-  if (received.method !== 'POST') return received.query;
-  const type = textOf(received.headers['content-type']);
-  if (received.body === '' || type?.toLowerCase().startsWith('application/x-www-form-urlencoded')) return received.body;
-  throw badRequest('Invalid request (check that your POST content type is application/x-www-form-urlencoded).');
-}
-
-function textOf(value: string | readonly string[] | undefined): string | undefined {
+/** The first value of a header. */
+export function textOf(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === 'string' ? value : value?.[0];
 }
 
+/** What to say of an error that is no refusal of the vendor's. */
+export function bugText(error: unknown): string {
+  return `The sandbox has a bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+}
+
 /** Does not keep the process alive. */
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => {
+async function sleep(ms: number): Promise<void> {
+  if (ms <= 0) return;
+  await new Promise((resolve) => {
     setTimeout(resolve, ms).unref();
   });
 }

@@ -93,7 +93,8 @@ export function keyOf(handle: RunHandle): Promise<string> {
 
 /** Calls at the vendor that have no answer yet, of customers with this prefix. */
 export function underWay({ sandbox }: Stack, prefix: string): number {
-  return sandbox.requests().filter(({ status, body }) => status === null && body.includes(`customer=${prefix}_`)).length;
+  return sandbox.requests().filter(({ status, body }) => status === null && body.includes(`customer=${prefix}_`))
+    .length;
 }
 
 export function chargesOf({ sandbox }: Stack, prefix: string) {
@@ -108,7 +109,8 @@ export async function booksOf(stack: Stack, prefix: string, { keyId, status, rec
     status,
     succeeded: records.succeeded,
     total: records.total,
-    otherwise: Object.values(records).reduce<number>((sum, n) => sum + (n ?? 0), 0) - records.succeeded - (records.total ?? 0),
+    otherwise:
+      Object.values(records).reduce<number>((sum, n) => sum + (n ?? 0), 0) - records.succeeded - (records.total ?? 0),
     executed: charges.filter(({ executed }) => executed).length,
     customers: new Set(charges.map(({ customer }) => customer)).size,
     vendorUsd: charges.reduce((sum, { chargedMinor }) => sum + chargedMinor, 0) / 100,
@@ -135,6 +137,9 @@ export function balancedBooks(records: number): object {
     keyState: 'revoked',
   };
 }
+
+/** Places that {@link scanAll} looks at, beside the histories. */
+export const SCANNED = ['temporal.db', 'keybrake.db', 'keybrake.db-wal', 'log of proxy', 'log of worker 1'] as const;
 
 /** Where the secrets were looked for, and what was found there. */
 export async function scanAll(

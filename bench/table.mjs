@@ -1,0 +1,68 @@
+/** The results as people read them. */
+
+const LABELS = {
+  direct: 'no proxy',
+  bare: 'bare pass-through',
+  keybrake: 'keybrake, durable ledger',
+};
+
+export function describeProxy({ connections, instant_vendor, slow_vendor, one_connection, disk_sync_ms }) {
+  const { added_p50_ms } = one_connection;
+  return [
+    `Proxy, ${connections} connections, a vendor that answers at once (worst case)`,
+    ...rows(instant_vendor),
+    `  keybrake / bare: ${ratioOf(instant_vendor)}   aim: 0.6 or more`,
+    '',
+    `Proxy, ${connections} connections, a vendor that takes ${slow_vendor.vendor_ms} ms`,
+    ...rows(slow_vendor),
+    `  keybrake / bare: ${ratioOf(slow_vendor)}`,
+    '',
+    'Proxy, one connection, a vendor that answers at once',
+    ...rows(one_connection),
+    `  added to the median: bare ${milliseconds(added_p50_ms.bare)}, keybrake ${milliseconds(added_p50_ms.keybrake)}   aim: 1 ms or less`,
+    `  one sync of this disk: ${milliseconds(disk_sync_ms)}; a call waits for two`,
+  ];
+}
+
+function rows(figures) {
+  return [
+    line('', 'calls/s', 'p50', 'p99'),
+    ...Object.entries(LABELS).map(([name, label]) => {
+      const { calls_per_second, p50_ms, p99_ms } = figures[name];
+      return line(label, whole(calls_per_second), milliseconds(p50_ms), milliseconds(p99_ms));
+    }),
+  ];
+}
+
+export function describePipeline({ window, single, chunked }) {
+  const { beam_per_second: beam } = chunked;
+  return [
+    `Pipeline, one activity for each record, ${window} in flight`,
+    line('', 'records/s'),
+    line('activities that do nothing', whole(single.noop_per_second)),
+    line('pipelineRun', whole(single.keybrake_per_second)),
+    `  pipelineRun / nothing: ${single.ratio_to_noop.toFixed(2)}`,
+    '',
+    `Pipeline, chunks of ${chunked.chunk} records, ${window} in flight`,
+    line('', 'records/s'),
+    line('Beam, direct runner, no cap', beam === null ? 'left out' : whole(beam)),
+    line('pipelineRun', whole(chunked.keybrake_per_second)),
+    ...(beam === null ? [] : [`  pipelineRun / Beam: ${chunked.ratio_to_beam.toFixed(2)}`]),
+  ];
+}
+
+function line(label, ...cells) {
+  return `  ${label.padEnd(28)}${cells.map((cell) => cell.padStart(12)).join('')}`;
+}
+
+function ratioOf({ ratio_to_bare, ratio_range: [low, high] }) {
+  return `${ratio_to_bare.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
+}
+
+function whole(value) {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+function milliseconds(value) {
+  return `${value.toFixed(value < 10 ? 2 : 1)} ms`;
+}

@@ -1,0 +1,30 @@
+/** The refusals that end a call on its way: not sent, sent without a clear answer, or a ledger that cannot be written. */
+import type { Logger } from 'pino';
+import { Refusal } from './contract';
+import type { Sent } from './forward';
+import { StoreError } from './stores/store';
+
+/** The call was sent and its outcome is not known. `idempotent`: may it be repeated to learn the outcome? */
+export function unknownRefusal(callId: string, sent: Sent, idempotent: boolean): Refusal {
+  const why = sent.kind === 'answered' ? `the vendor answered ${sent.status}` : sent.reason;
+  const text =
+    `outcome_unknown: call ${callId} was sent and its outcome is not known (${why}); the money stays held. ` +
+    (idempotent
+      ? 'Repeat it with the same idempotency key to learn the outcome.'
+      : 'The vendor knows no idempotency keys: look it up there, do not repeat it.');
+  return new Refusal('outcome_unknown', text, { call_id: callId });
+}
+
+/** Whatever is not a refusal already is an outage or a bug: no call goes out, and the log says why. */
+export function asRefusal(error: unknown, logger: Logger): Refusal {
+  if (error instanceof Refusal) return error;
+  if (!(error instanceof StoreError)) logger.error({ err: error }, 'a vendor call failed inside the proxy');
+  const text = 'store_unavailable: the ledger cannot be read or written now, so no call goes out.';
+  return new Refusal('store_unavailable', text, { retry_after_seconds: 1 }, { cause: error });
+}
+
+/** Nothing was sent, and the hold is released. */
+export function unsentRefusal(callId: string, reason: string): Refusal {
+  const text = `upstream_unreachable: nothing was sent and the hold is released: ${reason}.`;
+  return new Refusal('upstream_unreachable', text, { call_id: callId });
+}
