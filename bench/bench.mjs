@@ -6,7 +6,12 @@ import { benchProxy } from './proxy/index.mjs';
 import { describePipeline, describeProxy } from './table.mjs';
 
 const PARTS = {
-  proxy: { bench: benchProxy, describe: describeProxy, full: { rounds: 5, seconds: 4 }, quick: { rounds: 3, seconds: 1 } },
+  proxy: {
+    bench: benchProxy,
+    describe: describeProxy,
+    full: { rounds: 5, seconds: 4 },
+    quick: { rounds: 3, seconds: 1 },
+  },
   pipeline: {
     bench: benchPipeline,
     describe: describePipeline,
@@ -37,7 +42,8 @@ for (const name of names) {
   results[name] = await bench(values.quick ? sizes.quick : sizes.full, say);
   if (!values.json) console.log(`\n${describe(results[name]).join('\n')}`);
 }
-if (values.json) console.log(JSON.stringify(results, (_, value) => (Number.isFinite(value) ? rounded(value) : value), 2));
+if (values.json)
+  console.log(JSON.stringify(results, (_, value) => (Number.isFinite(value) ? rounded(value) : value), 2));
 
 function rounded(value) {
   return Number(value.toPrecision(4));

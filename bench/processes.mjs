@@ -8,13 +8,13 @@ export function processes() {
   const children = [];
   return {
     /** Resolves with the script's first message. */
-    async start(script, ...args) {
+    start: async (script, ...args) => {
       const child = fork(fileURLToPath(new URL(script, import.meta.url)), args.map(String));
       child.setMaxListeners(0);
       children.unshift(child);
       return { child, ...(await told(child)) };
     },
-    async stop() {
+    stop: async () => {
       for (const child of children) {
         if (child.exitCode !== null || child.signalCode !== null) continue;
         const ended = once(child, 'exit');

@@ -207,6 +207,7 @@ test('of all these runs, no vault key and no secret is in a history, a database 
   const secrets = [secret, workerKey, apiKey, ...everyOrphan.map(({ vaultKey }) => vaultKey)];
   const handles = everyOrphan.map(({ handle }) => handle);
   const found = await scanAll(stack, handles, secrets);
+  expect(handles).toHaveLength(2 * CASES.length);
   expect(Object.keys(found)).toEqual(expect.arrayContaining(SCANNED));
   expect(Object.entries(found).filter(([, findings]) => findings.length > 0)).toEqual([]);
 });

@@ -24,7 +24,11 @@ export async function beamPython(say) {
     await run(python, ['-m', 'pip', 'install', '--quiet', 'apache-beam', 'stripe'], { timeout: INSTALL_TIMEOUT_MS });
     return python;
   } catch (error) {
-    say(`Beam is left out: it could not be installed (${String(error.stderr || error.message).trim().slice(-300)}).`);
+    say(
+      `Beam is left out: it could not be installed (${String(error.stderr || error.message)
+        .trim()
+        .slice(-300)}).`,
+    );
     return undefined;
   }
 }

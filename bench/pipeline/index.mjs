@@ -26,7 +26,9 @@ export async function benchPipeline({ rounds, records, chunkedRecords }, say) {
 
     say(`pipeline: ${rounds} rounds of ${records} records one by one, window ${WINDOW}, in turn`);
     await runs.noop('warm', WINDOW * 4);
-    const single = await takeTurns(rounds, ['noop', 'keybrake'], (name, round) => runs[name](`single-${round}`, records));
+    const single = await takeTurns(rounds, ['noop', 'keybrake'], (name, round) =>
+      runs[name](`single-${round}`, records),
+    );
     say(`pipeline: ${rounds} rounds of ${chunkedRecords} records in chunks of ${CHUNK}, against Beam, in turn`);
     const python = await beamPython(say);
     const beam = python && (() => runBeam(python, upstream.url, join(folder, 'chunked.jsonl'), chunkedRecords));
@@ -51,7 +53,11 @@ function contestants(temporal) {
   };
   const pipelineRun = async (name, records, plan) => {
     const { perSecond, result } = await timed(records, () =>
-      temporal.workflow.execute('pipelineRun', { workflowId: name, taskQueue: 'keybrake', args: [inputOf(name, plan)] }),
+      temporal.workflow.execute('pipelineRun', {
+        workflowId: name,
+        taskQueue: 'keybrake',
+        args: [inputOf(name, plan)],
+      }),
     );
     const { status, records: counts } = result;
     if (status !== 'completed' || counts.succeeded !== records) {
@@ -87,7 +93,9 @@ function inputOf(name, { path, recordsPerActivity }) {
 }
 
 async function writeRecords(folder, path, count) {
-  const lines = Array.from({ length: count }, (_, index) => JSON.stringify({ id: `cus_${index}`, amount_cents: 1_500 }));
+  const lines = Array.from({ length: count }, (_, index) =>
+    JSON.stringify({ id: `cus_${index}`, amount_cents: 1_500 }),
+  );
   await writeFile(join(folder, path), `${lines.join('\n')}\n`);
 }
 

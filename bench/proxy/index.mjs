@@ -30,7 +30,9 @@ export async function benchProxy({ rounds, seconds }, say) {
       return round;
     };
 
-    say(`proxy: warming up, then ${rounds} rounds of ${seconds} s for each of ${NAMES.join(', ')}, in turn, three times`);
+    say(
+      `proxy: warming up, then ${rounds} rounds of ${seconds} s for each of ${NAMES.join(', ')}, in turn, three times`,
+    );
     // Not counted: the code of all three is compiled for good only after some ten thousand calls.
     await takeTurns(2, NAMES, fire(CONNECTIONS, seconds * 2));
     const disk = [];

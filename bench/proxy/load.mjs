@@ -7,16 +7,18 @@ import { connect } from 'node:net';
 let sent = 0;
 process.send({});
 
-process.on('message', async ({ url, bearer, connections, seconds }) => {
+process.on('message', (told) => void fire(told));
+
+async function fire({ url, bearer, connections, seconds }) {
   const { hostname, port, host } = new URL(url);
   const run = { head: headOf(host, bearer), until: performance.now() + seconds * 1000, times: [], wrong: [] };
   const started = performance.now();
   await Promise.all(Array.from({ length: connections }, () => client(hostname, Number(port), run)));
   const took = (performance.now() - started) / 1000;
-  const times = Float64Array.from(run.times).sort();
+  const times = Float64Array.from(run.times).toSorted();
   const at = (share) => times[Math.min(times.length - 1, Math.floor(share * times.length))];
   process.send({ calls: times.length, perSecond: times.length / took, p50: at(0.5), p99: at(0.99), wrong: run.wrong });
-});
+}
 
 function client(hostname, port, run) {
   return new Promise((resolve, reject) => {
@@ -26,7 +28,11 @@ function client(hostname, port, run) {
     let got = '';
     const next = () => {
       startedAt = performance.now();
-      if (startedAt >= run.until) return void resolve(socket.destroy());
+      if (startedAt >= run.until) {
+        socket.destroy();
+        resolve();
+        return;
+      }
       amount = 100 + (sent % 900);
       socket.write(request(run.head, amount));
     };

@@ -1,15 +1,26 @@
 /** A stack for tests that kill: Temporal keeps its database in a file, and workers are processes of the built CLI. */
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type { WorkflowHandle } from '@temporalio/client';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import type { RunReport } from '../../activities/contract/plan';
 import { type Finding, scanFile, scanHistory, scanText } from '../../src/testing';
 import { freePort, startTemporalDev, type TemporalDev } from '../../src/temporalDev';
 import { statusQuery } from '../../workflows';
 import { type Running, start } from './cli';
-import { eventually, type RunHandle, type Stack, startStack } from './temporal';
+import {
+  customers,
+  eventually,
+  inputFor,
+  keyWith,
+  type RunHandle,
+  type Stack,
+  startRun,
+  startStack,
+  writeSource,
+} from './temporal';
 
 export interface KillStack extends Stack {
   /** SIGKILL to the Temporal server; answers when it is gone. */
@@ -20,6 +31,8 @@ export interface KillStack extends Stack {
   startWorker(taskQueue: string): Promise<Running>;
   /** What the proxy, down to trace, and the workers that have ended wrote. */
   logs(): Promise<Record<string, string>>;
+  /** The proxy's logger. */
+  readonly logger: Logger;
   readonly databasePath: string;
 }
 
@@ -34,6 +47,7 @@ export async function startKillStack({ delayMs }: { readonly delayMs: number }):
   let temporal: TemporalDev = stack.temporal;
   return {
     ...stack,
+    logger,
     databasePath,
     async killTemporal() {
       process.kill(temporal.pid, 'SIGKILL');
@@ -57,8 +71,9 @@ export async function startKillStack({ delayMs }: { readonly delayMs: number }):
       return worker;
     },
     async logs() {
-      const ended = await Promise.all(workers.filter(({ child }) => hasEnded(child)).map(({ ended }) => ended));
-      const texts = ended.map(({ stdout, stderr }, index) => [`worker ${index + 1}`, stdout + stderr]);
+      const finished = workers.filter(({ child }) => hasEnded(child));
+      const outputs = await Promise.all(finished.map(({ ended }) => ended));
+      const texts = outputs.map(({ stdout, stderr }, index) => [`worker ${index + 1}`, stdout + stderr]);
       return { proxy: proxyLog.join(''), ...Object.fromEntries(texts) };
     },
     async stop() {
@@ -167,4 +182,51 @@ async function filesOf(database: string): Promise<string[]> {
   return names
     .filter((name) => name.startsWith(basename(database)) && !name.endsWith('.keys'))
     .map((name) => join(folder, name));
+}
+
+/** The ways a run goes about its records. */
+export const KINDS = [
+  { kind: 'record by record', count: 150, change: { concurrency: 6 } },
+  { kind: 'in chunks', count: 150, change: { concurrency: 6, recordsPerActivity: 15 } },
+  { kind: 'in a shard', count: 1_100, change: { concurrency: 60 } },
+  { kind: 'with the shortest lease', count: 150, change: { concurrency: 6 }, key: { lease: '10s' } },
+] as const;
+
+export interface MidRun {
+  readonly kind: string;
+  readonly prefix: string;
+  readonly count: number;
+  readonly handle: RunHandle;
+  readonly keyId: string;
+  readonly vaultKey: string;
+  /** When all were in the middle: charges made, and calls under way. */
+  readonly charged: number;
+  readonly flying: number;
+}
+
+/** Starts one run of each kind; answers when each has got answers and has calls under way. */
+export async function runsInTheMiddle(stack: KillStack, taskQueue: string): Promise<MidRun[]> {
+  const runs = await Promise.all(
+    KINDS.map(async ({ kind, count, change, ...more }) => {
+      const prefix = `k${randomUUID().slice(0, 8)}`;
+      const path = await writeSource(stack, customers(count, 1_000, prefix));
+      const key = keyWith({ usdCap: 20_000, ...('key' in more && more.key) });
+      const handle = await startRun(stack, taskQueue, inputFor(path, { ...change, key }));
+      const keyId = await keyOf(handle);
+      const { vault_key: vaultKey } = await stack.proxy.client.tokenFor(keyId);
+      return { kind, prefix, count, handle, keyId, vaultKey };
+    }),
+  );
+  return eventually(() => {
+    const now = runs.map((run) => ({
+      ...run,
+      charged: chargesOf(stack, run.prefix).length,
+      flying: underWay(stack, run.prefix),
+    }));
+    return now.every(({ charged, flying }) => charged >= 6 && flying > 0) && now;
+  });
+}
+
+export async function reportsOf(runs: readonly MidRun[]): Promise<ReadonlyMap<string, RunReport>> {
+  return new Map(await Promise.all(runs.map(async ({ kind, handle }) => [kind, await handle.result()] as const)));
 }
