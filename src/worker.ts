@@ -92,7 +92,9 @@ export function installTemporalRuntime(logger: Logger): void {
     logger: new DefaultLogger(level, ({ level: at, message, meta }) => {
       const name =
         at === 'TRACE' ? 'trace' : at === 'DEBUG' ? 'debug' : at === 'INFO' ? 'info' : at === 'WARN' ? 'warn' : 'error';
-      logger[name]({ temporal: meta }, message);
+      // pino writes an Error only under `err`; nested it would be `{}`.
+      const { error, ...temporal } = meta ?? {};
+      logger[name]({ temporal, ...(error instanceof Error && { err: error }) }, message);
     }),
     telemetryOptions: { logging: { forward: {}, filter: { core: 'WARN', other: 'ERROR' } } },
     shutdownSignals: [],
