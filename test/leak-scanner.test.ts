@@ -1,9 +1,11 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import * as fc from 'fast-check';
 import { scanFile, scanHistory, scanText } from '../src/testing/scan';
+import { loadDriver } from '../proxy/stores/driver';
+
+const Database = loadDriver();
 
 const VAULT_KEY = `vk_${'Zk3'.repeat(14)}`;
 const SECRET = 'sk_test_51ScannerScanner+/&"é';

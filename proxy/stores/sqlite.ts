@@ -5,7 +5,8 @@
  */
 import { statfsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
+import { loadDriver } from './driver';
 import { Recent } from './recent';
 import type { CallQuery, KeyQuery, ListedCall, Rows, Store } from './store';
 import { StoreError } from './store';
@@ -15,6 +16,8 @@ import { type Change, WorkingSet } from './workingSet';
 /** Below this many free bytes on the ledger's disk nothing new is held, so that what is held can still be settled. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
 const DISK_CHECK_MS = 2_000;
+
+const Driver = loadDriver();
 
 /**
  * Opens, or makes, the ledger file. Throws {@link StoreError} when another process has it open, when it was written
@@ -52,7 +55,7 @@ export function openSqlite(path: string): Store {
       for (const change of changes) recent.wrote(change);
     } catch (cause) {
       if (db.inTransaction) db.exec('ROLLBACK');
-      if (cause instanceof Database.SqliteError) throw new StoreError(`SQLite: ${cause.code}`, { cause });
+      if (cause instanceof Driver.SqliteError) throw new StoreError(`SQLite: ${cause.code}`, { cause });
       throw cause;
     }
   }
@@ -85,7 +88,7 @@ export function openSqlite(path: string): Store {
 function open(path: string): Database.Database {
   let db: Database.Database | undefined;
   try {
-    db = new Database(path, { timeout: 2_000 });
+    db = new Driver(path, { timeout: 2_000 });
     // The lock is the kernel's and ends with the process, so a crash leaves nothing behind that must be cleaned up.
     db.pragma('locking_mode = EXCLUSIVE');
     // A commit writes whole pages, and many of ours hold one changed row.
@@ -102,7 +105,7 @@ function open(path: string): Database.Database {
   } catch (cause) {
     db?.close();
     if (cause instanceof StoreError) throw cause;
-    const code = cause instanceof Database.SqliteError ? cause.code : String(cause);
+    const code = cause instanceof Driver.SqliteError ? cause.code : String(cause);
     const busy = code.startsWith('SQLITE_BUSY');
     throw new StoreError(
       busy ? `The ledger ${path} is open in another process.` : `The ledger ${path} cannot be opened: ${code}.`,

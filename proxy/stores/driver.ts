@@ -1,0 +1,21 @@
+import type BetterSqlite3 from 'better-sqlite3';
+
+/** From this major version of Node on, better-sqlite3 13 is used: it is built on Node-API and needs no compiler. */
+const NAPI_FROM_NODE = 22;
+
+/**
+ * SQLite for the Node that runs. better-sqlite3 12 is the last for Node 20, but aborts the process on Node 24.16 and
+ * later whenever a statement is garbage-collected (an assertion in `node::RemoveEnvironmentCleanupHook`; reported as
+ * WiseLibs/better-sqlite3#1515); better-sqlite3 13 needs Node 22. Both have one API.
+ * Throws an Error that says what to do when the driver was not installed.
+ */
+export function loadDriver(version = process.versions.node): typeof BetterSqlite3 {
+  const name = Number(version.split('.', 1)[0]) >= NAPI_FROM_NODE ? 'better-sqlite3-napi' : 'better-sqlite3';
+  try {
+    return require(name) as typeof BetterSqlite3;
+  } catch (cause) {
+    const wayOut =
+      'Install again with a C++ compiler and Python 3 at hand, or use Node 22 or later, which needs neither.';
+    throw new Error(`The SQLite driver ${name} is not installed. ${wayOut}`, { cause });
+  }
+}
