@@ -140,6 +140,5 @@ export function upstreamHeaders(headers: RequestHeaders, vendor: Vendor, account
     const value = headers[name];
     if (typeof value === 'string') passed[name] = value;
   }
-  passed['accept-encoding'] = 'identity';
-  return Object.assign(passed, vendor.authorization(account));
+  return { ...passed, ...vendor.authorization(account), 'accept-encoding': 'identity' };
 }

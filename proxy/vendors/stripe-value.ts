@@ -117,8 +117,7 @@ export function valuation(
   const valueMicros = toMicros(minor, currency, terms);
   const amountMicros = toMicros(amount, currency, terms);
   if (valueMicros === undefined || amountMicros === undefined) return undefined;
-  const { objectId, vendorId, out } = named;
-  return { objectId, vendorId, out, valueMicros, amountMicros, currency };
+  return { ...named, valueMicros, amountMicros, currency };
 }
 
 export function nothing(id: unknown): Valuation {
