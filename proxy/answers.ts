@@ -75,15 +75,12 @@ function mayRetry({ code, details }: Refusal, vendor: Vendor): boolean {
 
 /** The reply with the headers that name the call and what is left. */
 export function withCall(reply: Reply, callId: string, remaining: Micros | null, requestId: string): Reply {
-  return {
-    ...reply,
-    headers: {
-      [HEADERS.requestId]: requestId,
-      ...reply.headers,
-      [HEADERS.callId]: callId,
-      ...(remaining !== null && { [HEADERS.remainingUsd]: String(microsToUsd(remaining)) }),
-    },
-  };
+  const headers: Record<string, string> = {};
+  headers[HEADERS.requestId] = requestId;
+  Object.assign(headers, reply.headers);
+  headers[HEADERS.callId] = callId;
+  if (remaining !== null) headers[HEADERS.remainingUsd] = String(microsToUsd(remaining));
+  return { status: reply.status, headers, body: reply.body };
 }
 
 /** The stored form of a reply: the length of its head, the head as JSON, the body. Undefined when it is too large. */

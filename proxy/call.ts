@@ -140,5 +140,6 @@ export function upstreamHeaders(headers: RequestHeaders, vendor: Vendor, account
     const value = headers[name];
     if (typeof value === 'string') passed[name] = value;
   }
-  return { ...passed, ...vendor.authorization(account), 'accept-encoding': 'identity' };
+  passed['accept-encoding'] = 'identity';
+  return Object.assign(passed, vendor.authorization(account));
 }

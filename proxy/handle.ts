@@ -101,8 +101,8 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const match = allowedRoute(facts, vendor, incoming.method, target.path);
     const bodyText = decodeBody(body);
     const { method, headers: given } = incoming;
-    const reads = { kind: match.route.body, repeats: vendor.repeats };
-    const request = readRequest({ method, target, headers: given, bodyText, ...reads });
+    const { body: kind } = match.route;
+    const request = readRequest({ method, target, headers: given, bodyText, kind, repeats: vendor.repeats });
     const account = steps.accounts.get(facts.account);
     if (account === undefined) {
       const text = `account_not_allowed: the proxy has no credential for account ${facts.account} any more.`;
@@ -154,7 +154,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const { facts, vendor, authorised, call } = passage;
     const deadline = Date.now() + steps.budgetWaitMs;
     let input: ReserveInput = {
-      ...call,
+      call,
       price: authorised.price,
       claim,
       vendorIdempotent: authorised.route.idempotent,
@@ -210,17 +210,19 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   /** Past this line the call is finished and settled, whatever the client does. */
   async function send(held: Held, passage: Passage, idempotencyKey: string | undefined): Promise<Reply> {
     const { facts, vendor, request, authorised, account, headers } = passage;
+    const { route, price } = authorised;
     const departure = departures.begin(facts);
-    const { text: body, headers: declared } = encodeBody(request, authorised.route.body, authorised.adds);
+    const { text: body, headers: declared } = encodeBody(request, route.body, authorised.adds);
     const header = vendor.idempotencyHeader;
-    const keyed = header === null || idempotencyKey === undefined ? {} : { [header]: idempotencyKey };
+    const keyed: Record<string, string> = {};
+    if (header !== null && idempotencyKey !== undefined) keyed[header] = idempotencyKey;
     try {
       const started = performance.now();
       const answered = await account.forwarder.send(
         {
           method: request.method,
           path: request.query.length > 0 ? `${request.path}?${encodeForm(request.query)}` : request.path,
-          headers: { ...headers, ...declared, ...keyed },
+          headers: Object.assign({}, headers, declared, keyed),
           body,
         },
         () => {
@@ -233,7 +235,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const sent = withoutSecret(answered, account.secretBytes);
       const terms = { fx: facts.fx };
       const first = held.kind === 'held';
-      const verdict = judge({ sent, vendor, ...authorised, request, terms, first });
+      const verdict = judge({ sent, vendor, route, price, request, terms, first });
       return await settle(held, passage, sent, verdict);
     } finally {
       departures.end(departure);
@@ -264,9 +266,10 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
 
   function sealed(verdict: Verdict, reply: Reply | null, callId: string): Outcome {
     if (verdict.state !== 'settled') return verdict;
-    const { keepAnswer, ...outcome } = verdict;
-    const packed = keepAnswer && reply !== null ? pack(reply) : undefined;
-    return { ...outcome, answer: packed === undefined ? null : steps.seal.seal(packed, callId) };
+    const { state, httpStatus, code, spend: paid } = verdict;
+    const packed = verdict.keepAnswer && reply !== null ? pack(reply) : undefined;
+    const answer = packed === undefined ? null : steps.seal.seal(packed, callId);
+    return { state, httpStatus, code, spend: paid, answer };
   }
 
   function replay(reserved: Extract<Reserved, { kind: 'replay' }>, { call, vendor, requestId }: Passage): Reply {

@@ -1,7 +1,7 @@
 /** What a vendor's answer is evidence of, DESIGN 5.4. Pure. */
 import type { Sent } from './forward';
 import type { Outcome } from './ledger/finish';
-import type { Price, PricingTerms, Route, Vendor, VendorRequest } from './vendors/vendor';
+import type { Price, PricingTerms, Route, Valuation, Vendor, VendorRequest } from './vendors/vendor';
 
 /** An outcome before its answer is sealed. */
 export type Verdict =
@@ -51,14 +51,17 @@ function spendOf(status: number, answer: unknown, { route, price, request, terms
   const quoteMicros = price.kind === 'fixed' ? price.micros : 0;
   const value = route.value(status, answer, terms, { request, quoteMicros });
   if (value === undefined) return price.kind === 'free' ? { micros: 0, out: false, vendorId: null } : undefined;
-  const { objectId } = value;
-  if (objectId === null || (price.kind === 'free' && price.objectId === undefined)) {
+  if (!isOfObject(value) || (price.kind === 'free' && price.objectId === undefined)) {
     const micros = price.kind === 'free' ? 0 : value.valueMicros;
     return { micros, out: value.out, vendorId: value.vendorId };
   }
   const takesOver = price.kind === 'object' && price.takesOver;
   const mode = price.kind === 'free' ? 'lowers' : takesOver ? 'takes_over' : 'pays_rise';
-  return { object: { ...value, objectId }, mode } as const;
+  return { object: value, mode } as const;
+}
+
+function isOfObject(value: Valuation): value is Valuation & { readonly objectId: string } {
+  return value.objectId !== null;
 }
 
 function parsed(body: Buffer): unknown {

@@ -84,6 +84,6 @@ async function answer(
 ): Promise<void> {
   const reply = await handle({ method, url, headers, body, gone: () => response.destroyed });
   if (reply === undefined || response.destroyed) return;
-  response.writeHead(reply.status, { ...reply.headers, 'content-length': reply.body.length });
+  response.writeHead(reply.status, Object.assign({ 'content-length': reply.body.length }, reply.headers));
   response.end(reply.body);
 }

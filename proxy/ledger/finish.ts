@@ -80,7 +80,7 @@ export function finish(rows: Rows, now: number, callId: string, outcome: Outcome
   rows.put('calls', call);
   for (const budget of budgets.values()) rows.put('budgets', budget);
   if (before.state === 'released') reclaim(rows, call);
-  rows.event({ kind: `call.${outcome.state}`, actor, key_id: call.key_id, call_id: callId, ...note(before, paid) });
+  rows.event({ kind: `call.${outcome.state}`, actor, key_id: call.key_id, call_id: callId, data: note(before, paid) });
   return { call, budgets: [...budgets.values()], changed: true };
 }
 
@@ -159,11 +159,9 @@ function ended(call: CallRow, now: number, outcome: Outcome, paid: Paid | undefi
   };
 }
 
-function note(before: CallRow, paid: Paid | undefined): { data?: Record<string, unknown> } {
-  if (paid === undefined) return {};
+function note(before: CallRow, paid: Paid | undefined): Record<string, unknown> | undefined {
+  if (paid === undefined) return undefined;
   const late = before.state === 'released';
   const above = paid.micros > before.quote_micros;
-  return {
-    data: { micros: paid.micros, ...(late && { late: true }), ...(above && { above_hold: before.quote_micros }) },
-  };
+  return { micros: paid.micros, ...(late && { late: true }), ...(above && { above_hold: before.quote_micros }) };
 }

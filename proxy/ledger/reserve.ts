@@ -31,7 +31,8 @@ export interface CallFacts {
   readonly context: string | null;
 }
 
-export interface ReserveInput extends CallFacts {
+export interface ReserveInput {
+  readonly call: CallFacts;
   readonly price: Price;
   /** Null: the call takes no claim. */
   readonly claim: { readonly scope: string; readonly fingerprint: string } | null;
@@ -70,8 +71,8 @@ export type Reserved =
 
 export function reserve(rows: Rows, now: number, input: ReserveInput): Reserved {
   const prior = input.claim === null ? undefined : claimed(rows, input.claim.scope);
-  const life = lifeOf(rows, now, input.facts.keyId, input.facts.ancestors);
-  if (life.dead !== undefined) return refuse(rows, now, input, deadRefusal(life.dead, input.facts.keyId, prior));
+  const life = lifeOf(rows, now, input.call.facts.keyId, input.call.facts.ancestors);
+  if (life.dead !== undefined) return refuse(rows, now, input, deadRefusal(life.dead, input.call.facts.keyId, prior));
   const sendBy = Math.min(now + SEND_BY_MS, life.until);
   if (prior !== undefined) return again(rows, now, input, prior, sendBy);
   return hold(rows, now, input, sendBy);
@@ -107,7 +108,7 @@ export function deadRefusal(code: DeadCode, keyId: string, prior?: CallRow): Ref
 }
 
 function refuse(rows: Rows, now: number, input: ReserveInput, refusal: Refusal): Reserved {
-  return { kind: 'refused', refusal: recordRefusal(rows, now, input, refusal) };
+  return { kind: 'refused', refusal: recordRefusal(rows, now, input.call, refusal) };
 }
 
 /** The idempotency key was used before: replay, wait, send again or refuse. Budgets and latches do not matter here. */
@@ -129,9 +130,9 @@ function again(rows: Rows, now: number, input: ReserveInput, call: CallRow, send
 
 function replayed(rows: Rows, now: number, input: ReserveInput, of: CallRow): Micros | null {
   const day = utcDay(now);
-  const budgets = budgetIdsOf(input.facts, day).map((id) => budgetOf(rows, input.facts, id, now));
+  const budgets = budgetIdsOf(input.call.facts, day).map((id) => budgetOf(rows, input.call.facts, id, now));
   for (const budget of budgets) rows.put('budgets', moved(budget, { to: 'replayed' }));
-  const row = newCall(input, now, day);
+  const row = newCall(input.call, now, day);
   rows.add('calls', {
     ...row,
     state: 'replayed',
@@ -150,9 +151,14 @@ function resend(rows: Rows, now: number, input: ReserveInput, call: CallRow, sen
     const prior = { call_id: call.call_id, state: call.state, vendor_id: call.vendor_id };
     return refuse(rows, now, input, new Refusal('outcome_unknown', text, { prior_call: prior }));
   }
-  rows.put('calls', { ...call, sends: call.sends + 1, send_by: sendBy, epoch: input.epoch });
-  rows.event({ kind: 'call.resent', actor: `key:${input.facts.keyId}`, call_id: call.call_id, key_id: call.key_id });
-  const budgets = budgetIdsOf(input.facts, utcDay(now)).map((id) => budgetOf(rows, input.facts, id, now));
+  rows.put('calls', { ...call, sends: call.sends + 1, send_by: sendBy, epoch: input.call.epoch });
+  rows.event({
+    kind: 'call.resent',
+    actor: `key:${input.call.facts.keyId}`,
+    call_id: call.call_id,
+    key_id: call.key_id,
+  });
+  const budgets = budgetIdsOf(input.call.facts, utcDay(now)).map((id) => budgetOf(rows, input.call.facts, id, now));
   return { kind: 'resend', call, sendBy, remainingMicros: leastRemaining(budgets) };
 }
 
@@ -167,10 +173,10 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
   const need = needOf(rows, input);
   if ('kind' in need) return need.kind === 'refused' ? refuse(rows, now, input, need.refusal) : need;
   const day = utcDay(now);
-  const budgets = budgetIdsOf(input.facts, day).map((id) => budgetOf(rows, input.facts, id, now));
+  const budgets = budgetIdsOf(input.call.facts, day).map((id) => budgetOf(rows, input.call.facts, id, now));
   const quote = Math.max(0, ...budgets.map((budget) => need.on(budget.budget_id)));
 
-  const { maxCallMicros } = input.facts;
+  const { maxCallMicros } = input.call.facts;
   if (maxCallMicros !== null && quote > maxCallMicros) {
     return refuse(rows, now, input, perCallRefusal(quote, maxCallMicros));
   }
@@ -181,7 +187,7 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
   const holding = budgets.map((budget) => moved(budget, { held: need.on(budget.budget_id), to: 'held' }));
   for (const budget of holding) rows.put('budgets', budget);
   rows.add('calls', {
-    ...newCall(input, now, day),
+    ...newCall(input.call, now, day),
     scope: input.claim?.scope ?? null,
     fingerprint: input.claim?.fingerprint ?? null,
     budgets: JSON.stringify(holding.map(({ budget_id: id }) => [id, need.on(id)])),
@@ -190,12 +196,12 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
     sends: 1,
     send_by: sendBy,
   });
-  if (input.claim !== null) rows.put('claims', { scope: input.claim.scope, call_id: input.callId });
+  if (input.claim !== null) rows.put('claims', { scope: input.claim.scope, call_id: input.call.callId });
   rows.event({
     kind: 'call.held',
-    actor: `key:${input.facts.keyId}`,
-    key_id: input.facts.keyId,
-    call_id: input.callId,
+    actor: `key:${input.call.facts.keyId}`,
+    key_id: input.call.facts.keyId,
+    call_id: input.call.callId,
     data: { micros: quote },
   });
   return { kind: 'held', sendBy, remainingMicros: leastRemaining(holding) };
@@ -205,7 +211,7 @@ type Missing =
   { readonly kind: 'lookup'; readonly objectId: string } | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 /** What the call needs at most, given what the ledger already counts for its object. */
-function needOf(rows: Rows, { price, facts, seen, toMicros }: ReserveInput): Need | Missing {
+function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: ReserveInput): Need | Missing {
   if (price.kind === 'free') {
     const id = price.objectId === undefined ? null : `${facts.account}/${price.objectId}`;
     return { object: undefined, objectId: id, on: () => 0 };
@@ -264,12 +270,12 @@ function notFitting(
     const refusal = budgetRefusal('budget_busy', budget, quoteMicros);
     return { kind: 'busy', budgetId: budget.budget_id, quoteMicros, refusal };
   }
-  if (how === 'exhausted' && input.facts.onCap === 'latch' && budget.latched === 0) {
+  if (how === 'exhausted' && input.call.facts.onCap === 'latch' && budget.latched === 0) {
     rows.put('budgets', moved(budget, { latch: true }));
     rows.event({
       kind: 'budget.latched',
       actor: 'proxy',
-      key_id: input.facts.keyId,
+      key_id: input.call.facts.keyId,
       data: { budget: budget.budget_id },
     });
   }

@@ -39,7 +39,7 @@ export function revalue(before: readonly Share[], payer: Payer, value: Micros): 
   let delta = value - before.reduce((sum, share) => sum + share.micros, 0);
   if (delta > 0) {
     addAll(changes, payer.budgets, delta);
-    return { shares: [...before, { ...payer, micros: delta }], changes };
+    return { shares: [...before, { key: payer.key, budgets: payer.budgets, micros: delta }], changes };
   }
   const shares: Share[] = [];
   for (const share of before.toReversed()) {

@@ -97,7 +97,7 @@ function open(path: string): Database.Database {
     db.pragma('synchronous = FULL');
     db.pragma('wal_autocheckpoint = 8000');
     // KiB. SQLite goes through the whole cache at most commits (pcache1Truncate); the system's own cache has the rest.
-    db.pragma('cache_size = -8192');
+    db.pragma('cache_size = -4096');
     db.exec('BEGIN IMMEDIATE');
     migrate(db);
     db.exec('COMMIT');

@@ -161,7 +161,7 @@ export interface NewEvent {
   readonly key_id?: string | null;
   readonly job_id?: string | null;
   readonly call_id?: string | null;
-  readonly data?: Readonly<Record<string, unknown>>;
+  readonly data?: Readonly<Record<string, unknown>> | undefined;
 }
 
 type ColumnType = 'text' | 'integer' | 'blob';

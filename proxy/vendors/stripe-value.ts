@@ -117,7 +117,8 @@ export function valuation(
   const valueMicros = toMicros(minor, currency, terms);
   const amountMicros = toMicros(amount, currency, terms);
   if (valueMicros === undefined || amountMicros === undefined) return undefined;
-  return { ...named, valueMicros, amountMicros, currency };
+  const { objectId, vendorId, out } = named;
+  return { objectId, vendorId, out, valueMicros, amountMicros, currency };
 }
 
 export function nothing(id: unknown): Valuation {

@@ -111,9 +111,9 @@ export async function startControl(given: Partial<ProxyOptions> = {}) {
       return ledger.submit((rows, now) => {
         const reserved = reserve(rows, now, input);
         if (reserved.kind !== 'held') throw new Error(`the call is ${reserved.kind}`);
-        rows.put('calls', { ...rows.get('calls', input.callId)!, ...facts });
-        if (outcome !== undefined) finish(rows, now, input.callId, outcome);
-        return input.callId;
+        rows.put('calls', { ...rows.get('calls', input.call.callId)!, ...facts });
+        if (outcome !== undefined) finish(rows, now, input.call.callId, outcome);
+        return input.call.callId;
       });
     },
     /** Audit rows as they are, written directly. */

@@ -7,7 +7,7 @@ import { newBudget } from '../../proxy/ledger/budgets';
 import { factsOf, type KeyFacts } from '../../proxy/ledger/facts';
 import { finish, type Finished, type Outcome } from '../../proxy/ledger/finish';
 import { Ledger } from '../../proxy/ledger/ledger';
-import { reserve, type Reserved, type ReserveInput } from '../../proxy/ledger/reserve';
+import { type CallFacts, reserve, type Reserved, type ReserveInput } from '../../proxy/ledger/reserve';
 import { openSqlite } from '../../proxy/stores/sqlite';
 import type { Store } from '../../proxy/stores/store';
 import type { BudgetRow, KeyRow } from '../../proxy/stores/tables';
@@ -73,8 +73,11 @@ export async function addKey(ledger: Ledger, spec: KeySpec): Promise<KeyFacts> {
   return factsOf(row);
 }
 
-export function reserveInput(facts: KeyFacts, given: Partial<ReserveInput>): ReserveInput {
-  return {
+/** What a test says of a call; the rest is filled in. */
+export type Asked = Partial<Omit<ReserveInput, 'call'> & CallFacts>;
+
+export function reserveInput(facts: KeyFacts, given: Asked): ReserveInput {
+  const call: CallFacts = {
     callId: newId('call'),
     facts,
     epoch: 'epoch-1',
@@ -87,6 +90,10 @@ export function reserveInput(facts: KeyFacts, given: Partial<ReserveInput>): Res
     activityId: null,
     attempt: null,
     context: null,
+    ...given,
+  };
+  return {
+    call,
     price: { kind: 'fixed', micros: 1, out: false },
     claim: null,
     vendorIdempotent: true,
@@ -109,7 +116,7 @@ export const endedAs = (state: 'released' | 'unknown'): Outcome => ({ state, htt
 /** A ledger under test, and the questions that the tests ask it. */
 export interface TestLedger {
   readonly ledger: Ledger;
-  ask(facts: KeyFacts, given: Partial<ReserveInput>): Promise<Reserved & { callId: string }>;
+  ask(facts: KeyFacts, given: Asked): Promise<Reserved & { callId: string }>;
   end(callId: string, outcome: Outcome): Promise<Finished>;
   budget(id: string): Promise<BudgetRow | undefined>;
   close(): Promise<void>;
@@ -122,7 +129,7 @@ export function testLedger(open: (typeof STORES)[number]['open']): TestLedger {
     ledger,
     ask(facts, given) {
       const input = reserveInput(facts, given);
-      return ledger.hold((rows, now) => ({ ...reserve(rows, now, input), callId: input.callId }));
+      return ledger.hold((rows, now) => ({ ...reserve(rows, now, input), callId: input.call.callId }));
     },
     end: (callId, outcome) => ledger.record((rows, now) => finish(rows, now, callId, outcome)),
     budget: (id) => ledger.submit((rows) => rows.get('budgets', id)),
