@@ -34,6 +34,17 @@ describe.each(STORES)('the ledger on $name', ({ open }) => {
     expect((await at.ask(facts, { price: fixed(1), claim })).kind).toBe('replay');
   });
 
+  test('late news while the next attempt is open: that attempt ends without an effect, and the retry is a replay', async () => {
+    const facts = await addKey(at.ledger, { cap: 100 });
+    const claim = claimOf(`${facts.keyId}/overtaken`);
+    const first = await at.ask(facts, { price: fixed(1), claim });
+    await at.end(first.callId, endedAs('released'));
+    const second = await at.ask(facts, { price: fixed(1), claim });
+    await at.end(first.callId, settledAt(1));
+    await at.end(second.callId, endedAs('released'));
+    expect((await at.ask(facts, { price: fixed(1), claim })).kind).toBe('replay');
+  });
+
   test('one operation that throws in a batch changes nothing and fails alone', async () => {
     const facts = await addKey(at.ledger, { cap: 10 });
     const before = at.ask(facts, { price: fixed(3) });

@@ -86,12 +86,12 @@ export function finish(rows: Rows, now: number, callId: string, outcome: Outcome
 
 /**
  * Late news: the call was executed after all, so its idempotency key is taken again, or the next retry would be
- * executed a second time. A later call that holds the claim by right keeps it.
+ * executed a second time. Also from a later call that is still open: were that one released, the key would be free.
  */
 function reclaim(rows: Rows, { scope, call_id: callId }: CallRow): void {
   const owner = scope === null ? undefined : rows.get('claims', scope)?.call_id;
   if (scope === null || owner === undefined || owner === callId) return;
-  if (rows.get('calls', owner)?.state === 'released' || owner < callId) rows.put('claims', { scope, call_id: callId });
+  if (rows.get('calls', owner)?.state !== 'settled') rows.put('claims', { scope, call_id: callId });
 }
 
 function fromTo(from: CallState, to: CallState, micros: Micros): Movement {
