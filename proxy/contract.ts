@@ -306,6 +306,8 @@ export interface CallView {
   readonly context: string | null;
   readonly created_at: string;
   readonly ended_at: string | null;
+  /** Of an unknown call: since when it is left to an operator; null while the proxy still tries to find out. */
+  readonly stuck_at: string | null;
 }
 
 export interface Page<T> {

@@ -1,6 +1,7 @@
 /** What a vendor's answer is evidence of, DESIGN 5.4. Pure. */
 import type { Sent } from './forward';
 import type { Outcome } from './ledger/finish';
+import { parsed } from './lookup';
 import type { Price, PricingTerms, Route, Valuation, Vendor, VendorRequest } from './vendors/vendor';
 
 /** An outcome before its answer is sealed. */
@@ -62,12 +63,4 @@ function spendOf(status: number, answer: unknown, { route, price, request, terms
 
 function isOfObject(value: Valuation): value is Valuation & { readonly objectId: string } {
   return value.objectId !== null;
-}
-
-function parsed(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString()) as unknown;
-  } catch {
-    return undefined;
-  }
 }

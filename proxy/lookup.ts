@@ -1,17 +1,35 @@
-/** Reads a vendor object that the ledger does not know, with the real secret, before money is held for it. */
+/** Reads from a vendor with the real secret: what the ledger must know of an object, or of a call, to count it. */
 import { Refusal } from './contract';
+import type { Sent } from './forward';
 import type { KeyFacts } from './ledger/facts';
 import type { Sender } from './upstreams';
 import type { Credential, Price, Valuation, Vendor } from './vendors/vendor';
 
+/** A vendor account as far as reading needs it. */
+export interface Readable extends Credential {
+  readonly forwarder: Sender;
+}
+
+/** The vendor's answer to a read. Nothing is taken out of it: see `withoutSecret` before any of it is shown. */
+export function readVendor(
+  vendor: Vendor,
+  account: Readable,
+  path: string,
+  mayLeave: () => string | undefined = () => undefined,
+): Promise<Sent> {
+  const headers = { ...vendor.authorization(account), 'accept-encoding': 'identity' };
+  return account.forwarder.send({ method: 'GET', path, headers, body: null }, mayLeave);
+}
+
 export interface Lookup {
   readonly facts: KeyFacts;
   readonly vendor: Vendor;
-  readonly account: Credential & { readonly forwarder: Sender };
+  readonly account: Readable;
   readonly authorised: { readonly price: Price };
 }
 
 /**
+ * Reads a vendor object that the ledger does not know, before money is held for it.
  * Throws {@link Refusal}: `upstream_unreachable` without a clear answer (a read moves no money), `currency_not_allowed`
  * without a rate, `request_unpriceable` when the vendor does not know the object.
  */
@@ -22,8 +40,7 @@ export async function lookUp(
 ): Promise<Valuation> {
   const own = price.kind === 'object' ? price.lookupPath : undefined;
   const path = own ?? vendor.lookupPath(objectId, account.accountId);
-  const headers = { ...vendor.authorization(account), 'accept-encoding': 'identity' };
-  const sent = await account.forwarder.send({ method: 'GET', path, headers, body: null }, mayLeave);
+  const sent = await readVendor(vendor, account, path, mayLeave);
   if (sent.kind !== 'answered' || sent.status >= 500 || sent.status === 429) {
     const why = sent.kind === 'answered' ? `the vendor answered ${sent.status}` : sent.reason;
     const text = `upstream_unreachable: ${objectId} could not be looked up before the call (${why}); nothing was sent.`;
@@ -41,7 +58,8 @@ export async function lookUp(
   throw new Refusal('request_unpriceable', text, { field: 'id' });
 }
 
-function parsed(body: Buffer): unknown {
+/** A body as JSON; undefined when it is none. */
+export function parsed(body: Buffer): unknown {
   try {
     return JSON.parse(body.toString()) as unknown;
   } catch {

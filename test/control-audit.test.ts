@@ -168,7 +168,7 @@ describe('the audit log', () => {
 
   it('an empty CSV still has its header row', async () => {
     const text = await textOf(await control.admin.exportCalls({ record_id: 'none' }, 'text/csv'));
-    expect(text).toMatch(/^call_id,state,key_id,.*,created_at,ended_at\r\n$/);
+    expect(text).toMatch(/^call_id,state,key_id,.*,created_at,ended_at,stuck_at\r\n$/);
     expect(await textOf(await control.admin.exportCalls({ record_id: 'none' }, 'application/x-ndjson'))).toBe('');
   });
 });

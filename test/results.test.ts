@@ -46,6 +46,7 @@ function row(state: CallState, fields: Partial<CallView> & { offset?: number | n
     context: offset === null ? null : contextOf(offset),
     created_at: new Date(1_000 * number).toISOString(),
     ended_at: null,
+    stuck_at: null,
     ...rest,
   };
 }

@@ -128,6 +128,6 @@ function paysOut({ route }: CallRow): boolean {
 function listed(rows: Rows, call: CallRow): ListedCall {
   const key = rows.get('keys', call.key_id);
   if (key === undefined) throw new Error(`call ${call.call_id} has no key`);
-  const { answer: _, ...row } = call;
+  const { answer: _answer, request: _request, ...row } = call;
   return { ...row, label: key.label, vendor: key.vendor };
 }

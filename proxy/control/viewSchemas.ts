@@ -100,6 +100,7 @@ export const callView = z
     context: z.string().nullable(),
     created_at: time,
     ended_at: time.nullable(),
+    stuck_at: time.nullable().openapi({ description: 'Since when an unknown call is left to an operator.' }),
   })
   .openapi('CallView') satisfies z.ZodType<CallView>;
 

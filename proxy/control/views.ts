@@ -151,6 +151,7 @@ export function callView(call: ListedCall): CallView {
     context: call.context,
     created_at: iso(call.created_at),
     ended_at: isoOrNull(call.ended_at),
+    stuck_at: isoOrNull(call.stuck_at),
   };
 }
 

@@ -16,7 +16,14 @@ export type Outcome =
       readonly spend: ObjectSpend | Cost;
       readonly answer: Buffer | null;
     }
-  | { readonly state: 'released' | 'unknown'; readonly httpStatus: number | null; readonly code: string | null };
+  | { readonly state: 'released'; readonly httpStatus: number | null; readonly code: string | null }
+  | {
+      readonly state: 'unknown';
+      readonly httpStatus: number | null;
+      readonly code: string | null;
+      /** What was sent, sealed, so that it can be sent again or looked up; what the call has already stays. */
+      readonly request?: Buffer;
+    };
 
 export interface ObjectSpend {
   readonly object: Valuation & { readonly objectId: string };
@@ -55,6 +62,7 @@ const NEXT: Readonly<Partial<Record<CallState, readonly CallState[]>>> = {
 export function finish(rows: Rows, now: number, callId: string, outcome: Outcome, actor = 'proxy'): Finished {
   const before = rows.get('calls', callId);
   assert(before !== undefined, `call ${callId} does not exist`);
+  keepRequest(rows, before, outcome);
   if (NEXT[before.state]?.includes(outcome.state) !== true) return { call: before, budgets: [], changed: false };
 
   const budgets = new Map<string, BudgetRow>();
@@ -82,6 +90,12 @@ export function finish(rows: Rows, now: number, callId: string, outcome: Outcome
   if (before.state === 'released') reclaim(rows, call);
   rows.event({ kind: `call.${outcome.state}`, actor, key_id: call.key_id, call_id: callId, data: note(before, paid) });
   return { call, budgets: [...budgets.values()], changed: true };
+}
+
+/** An unknown call that was sent again and stays unknown: now its request is known, if it was not. */
+function keepRequest(rows: Rows, call: CallRow, outcome: Outcome): void {
+  if (call.state !== 'unknown' || outcome.state !== 'unknown') return;
+  if (call.request === null && outcome.request !== undefined) rows.put('calls', { ...call, request: outcome.request });
 }
 
 /**
@@ -155,6 +169,8 @@ function ended(call: CallRow, now: number, outcome: Outcome, paid: Paid | undefi
     vendor_id: paid?.vendorId ?? call.vendor_id,
     cost_micros: paid?.micros ?? (outcome.state === 'released' ? 0 : null),
     answer: outcome.state === 'settled' ? outcome.answer : null,
+    request: outcome.state === 'unknown' ? (outcome.request ?? call.request) : null,
+    stuck_at: null,
     ended_at: outcome.state === 'unknown' ? null : now,
   };
 }

@@ -69,6 +69,8 @@ export function newCall(call: CallFacts, now: number, day: string): CallRow {
     send_by: 0,
     ended_at: null,
     answer: null,
+    request: null,
+    stuck_at: null,
   };
 }
 

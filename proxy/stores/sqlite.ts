@@ -61,6 +61,7 @@ export function openSqlite(path: string): Store {
   }
 
   return {
+    exclusive: true,
     async commit(work) {
       commit(work);
     },
@@ -122,20 +123,27 @@ function migrate(db: Database.Database): void {
     throw new StoreError(`The ledger has schema ${version}, this version knows ${SCHEMA_VERSION}: upgrade keybrake.`);
   }
   if (version === SCHEMA_VERSION) return;
+  // A new version brings tables, columns and indices, and never changes any: what is missing is made.
   for (const [name, table] of Object.entries(TABLES)) {
-    if (name !== 'meta')
-      db.exec(
-        `CREATE TABLE ${name} (${columnsSql(table)}, PRIMARY KEY (${table.key}))${name === 'calls' ? '' : ' WITHOUT ROWID'}`,
-      );
-    for (const index of table.indices) db.exec(`CREATE INDEX ${index}`);
+    const rowid = name === 'calls' ? '' : ' WITHOUT ROWID';
+    db.exec(`CREATE TABLE IF NOT EXISTS ${name} (${columnsSql(table)}, PRIMARY KEY (${table.key}))${rowid}`);
+    const there = new Set((db.pragma(`table_info(${name})`) as { name: string }[]).map((column) => column.name));
+    for (const [column, type] of columnsOf(table)) {
+      if (!there.has(column)) db.exec(`ALTER TABLE ${name} ADD COLUMN ${column} ${type.toUpperCase()}`);
+    }
+    for (const index of table.indices) db.exec(`CREATE INDEX IF NOT EXISTS ${index}`);
   }
-  db.exec(`CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL,
-    actor TEXT NOT NULL, key_id TEXT, job_id TEXT, call_id TEXT, data TEXT)`);
-  db.prepare("INSERT INTO meta (name, value) VALUES ('schema', ?)").run(String(SCHEMA_VERSION));
+  db.exec(`CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,
+    kind TEXT NOT NULL, actor TEXT NOT NULL, key_id TEXT, job_id TEXT, call_id TEXT, data TEXT)`);
+  db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES ('schema', ?)").run(String(SCHEMA_VERSION));
+}
+
+function columnsOf(table: Table): readonly (readonly [name: string, type: string])[] {
+  return Object.entries({ ...table.fixed, ...table.mutable });
 }
 
 function columnsSql(table: Table): string {
-  return Object.entries({ ...table.fixed, ...table.mutable })
+  return columnsOf(table)
     .map(([name, type]) => `${name} ${type.toUpperCase()}`)
     .join(', ');
 }
@@ -189,7 +197,7 @@ interface Sql {
 }
 
 function callsSql(query: CallQuery): Sql {
-  const { answer: _, ...mutable } = TABLES.calls.mutable;
+  const { answer: _answer, request: _request, ...mutable } = TABLES.calls.mutable;
   const columns = Object.keys({ ...TABLES.calls.fixed, ...mutable }).map((column) => `c.${column}`);
   const where: string[] = [];
   const values: (string | number)[] = [];

@@ -4,7 +4,7 @@
  * one `commit`.
  */
 import type { CallState } from '../contract';
-import type { CallRow, KeyRow, NewEvent, RowTypes, TableName } from './tables';
+import type { CallRow, KeyRow, NewEvent, RowTypes, SealedColumn, TableName } from './tables';
 
 /** The rows as one commit sees and changes them. Reads see the writes before them. */
 export interface Rows {
@@ -18,8 +18,8 @@ export interface Rows {
   attempt<T>(work: () => T): T;
 }
 
-/** A call as the audit log lists it: without its sealed answer, with its key's label and vendor. */
-export type ListedCall = Omit<CallRow, 'answer'> & Pick<KeyRow, 'label' | 'vendor'>;
+/** A call as the audit log lists it: without what is sealed, with its key's label and vendor. */
+export type ListedCall = Omit<CallRow, SealedColumn> & Pick<KeyRow, 'label' | 'vendor'>;
 
 export interface CallQuery {
   readonly label?: string | undefined;
@@ -45,6 +45,8 @@ export interface KeyQuery {
 }
 
 export interface Store {
+  /** One process has the store at a time, so that a call of another epoch is a dead process's. */
+  readonly exclusive: boolean;
   /**
    * Runs `work` on the rows and writes what it changed, durably (fsync) before the promise resolves, or nothing.
    * `work` is synchronous and pure but for `rows`: a store may run it again after loading more rows.

@@ -95,6 +95,10 @@ export interface CallRow {
   readonly ended_at: number | null;
   /** Sealed status, headers and body of a 2xx or 402; null when there is none, or it was too large or pruned. */
   readonly answer: Buffer | null;
+  /** Sealed request of a call whose outcome is, or may become, unknown; null once it has ended. */
+  readonly request: Buffer | null;
+  /** When it was given up to find out what became of an unknown call; null while it is tried, and once it has ended. */
+  readonly stuck_at: number | null;
 }
 
 /** An idempotency key taken. It is free again when its call was released. */
@@ -156,7 +160,7 @@ export type TableName = keyof RowTypes;
 /** An append-only fact: every transition and every control-plane call, with its actor. */
 export interface NewEvent {
   readonly kind: string;
-  /** `admin`, `worker`, `key:<key_id>` or `proxy`. */
+  /** `admin`, `worker`, `key:<key_id>`, `proxy` or `reconciler`. */
   readonly actor: string;
   readonly key_id?: string | null;
   readonly job_id?: string | null;
@@ -207,6 +211,7 @@ export const TABLES = {
     mutable: {
       state: 'text', object_id: 'text', vendor_id: 'text', http_status: 'integer', code: 'text',
       cost_micros: 'integer', sends: 'integer', epoch: 'text', send_by: 'integer', ended_at: 'integer', answer: 'blob',
+      request: 'blob', stuck_at: 'integer',
     },
     indices: [
       'calls_by_key ON calls (key_id, call_id)',
@@ -232,5 +237,8 @@ export const TABLES = {
   meta: { key: 'name', fixed: { name: 'text' }, mutable: { value: 'text' }, indices: [] },
 } as const satisfies Record<TableName, Table>;
 
+/** Columns of `calls` that listings leave out: large, and sealed. */
+export type SealedColumn = 'answer' | 'request';
+
 /** Bumped with every change of a table; a store written by a newer version is refused. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;

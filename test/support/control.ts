@@ -186,6 +186,8 @@ function callRow(keyId: string): CallRow {
     send_by: 0,
     ended_at: 1_700_000_000_100,
     answer: null,
+    request: null,
+    stuck_at: null,
   };
 }
 
