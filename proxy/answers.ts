@@ -58,6 +58,7 @@ export function refusalReply(vendor: Vendor, refusal: Refusal, requestId: string
     headers: {
       'content-type': 'application/json',
       [HEADERS.requestId]: requestId,
+      [HEADERS.code]: code,
       [HEADERS.shouldRetry]: String(mayRetry(refusal, vendor)),
       ...(details.call_id !== undefined && { [HEADERS.callId]: details.call_id }),
       ...(details.remaining_usd !== undefined && { [HEADERS.remainingUsd]: String(details.remaining_usd) }),

@@ -102,6 +102,11 @@ export function destination({ path, query }: Target, vendor: Vendor, vendors: Ve
   throw new Refusal('account_not_allowed', reason, { attempted: path.slice(0, CONTEXT_CHARACTERS_MAX) });
 }
 
+/** The vendor that the path begins with. */
+export function vendorNamed(url: string, vendors: Vendors): Vendor | undefined {
+  return vendors.get(/^\/([^/?]*)/.exec(url)?.[1] ?? '');
+}
+
 /**
  * In whose error shape a request is refused before its key is known: the vendor of its prefix, else the one that has
  * such paths, else Stripe.
@@ -110,7 +115,9 @@ export function vendorShown(url: string, vendors: Vendors): Vendor | undefined {
   const first = /^\/([^/?]*)/.exec(url)?.[1] ?? '';
   const all = [...vendors.values()];
   return (
-    vendors.get(first) ?? all.find(({ routes }) => routes.some(({ path }) => path.split('/')[1] === first)) ?? all[0]
+    vendorNamed(url, vendors) ??
+    all.find(({ routes }) => routes.some(({ path }) => path.split('/')[1] === first)) ??
+    all[0]
   );
 }
 

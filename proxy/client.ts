@@ -14,6 +14,7 @@ import type {
   RevokedKey,
   SummaryView,
 } from './contract';
+import type { VendorView } from './endpoints';
 
 export interface KeybrakeClientOptions {
   /** Where the proxy listens, e.g. `http://127.0.0.1:8787`. */
@@ -100,6 +101,11 @@ export class KeybrakeClient {
   /** Raises a cap or moves the expiry. `usd_cap` in dollars; `expires_in` as at issue, counted from now. */
   patchKey(keyId: string, body: { usd_cap?: number; expires_in?: string | number }): Promise<KeyView> {
     return this.#json('PATCH', `/vault/keys/${encodeURIComponent(keyId)}`, { body });
+  }
+
+  /** The vendors, their accounts and the routes that a key may name. */
+  async listVendors(): Promise<readonly VendorView[]> {
+    return (await this.#json<{ items: readonly VendorView[] }>('GET', '/vault/vendors')).items;
   }
 
   getJob(jobId: string): Promise<JobView> {

@@ -181,6 +181,8 @@ export const HEADERS = {
   attempt: 'keybrake-attempt',
   context: 'keybrake-context',
   callId: 'keybrake-call-id',
+  /** The code of a refusal, whatever the vendor's error shape makes of it. Only the proxy sets it. */
+  code: 'keybrake-code',
   remainingUsd: 'keybrake-remaining-usd',
   requestId: 'request-id',
   idempotencyKey: 'idempotency-key',
@@ -255,6 +257,8 @@ export interface IssuedKey extends KeyView {
   readonly vault_key: string;
   /** Where the vendor's SDK is pointed to, e.g. `http://127.0.0.1:8787/stripe`. */
   readonly base_url: string;
+  /** The vendor's own id of the account, where its paths carry one: Twilio's `AC…`. No secret. */
+  readonly account_id: string | null;
 }
 
 /** `GET /vault/jobs/{job_id}`. */

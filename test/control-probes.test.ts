@@ -61,6 +61,7 @@ describe('probes', () => {
       'GET /vault/keys',
       'GET /vault/keys/{key_id}',
       'GET /vault/summary',
+      'GET /vault/vendors',
       'PATCH /vault/jobs/{job_id}',
       'PATCH /vault/keys/{key_id}',
       'POST /vault/calls/{call_id}/resolve',

@@ -17,13 +17,14 @@ interface Rule {
 // prettier-ignore
 const RULES: readonly Rule[] = [
   { files: /^proxy\/contract$/,            own: /^$/,                                  packages: /^$/ },
-  { files: /^proxy\/client$/,              own: /^proxy\/contract$/,                   packages: /^undici$/ },
-  { files: /^proxy\/vendors\//,            own: /^proxy\/(vendors\/|contract$|reading$|form$|json$)/, packages: /^(node:|fastest-levenshtein$|libphonenumber-js|sms-segments-calculator$)/ },
+  { files: /^proxy\/endpoints$/,           own: /^$/,                                  packages: /^$/, types: /^proxy\/contract$/ },
+  { files: /^proxy\/client$/,              own: /^proxy\/(contract|endpoints)$/,       packages: /^undici$/ },
+  { files: /^proxy\/vendors\//,            own: /^proxy\/(vendors\/|contract$|endpoints$|reading$|form$|json$)/, packages: /^(node:|fastest-levenshtein$|libphonenumber-js|sms-segments-calculator$)/ },
   { files: /^proxy\/ledger\//,             own: /^proxy\/(ledger\/|stores\/|contract$|vendors\/vendor$)/, packages: /^node:/ },
   { files: /^proxy\/stores\//,             own: /^proxy\/(stores\/|contract$)/,        packages: /^(node:|better-sqlite3$)/ },
   { files: /^proxy\//,                     own: /^proxy\//,                            packages: /^(node:|undici$|pino$|prom-client$|hono|@hono\/|ms$|fastest-levenshtein$)/ },
-  { files: /^activities\/contract\//,      own: /^(activities\/contract\/|proxy\/contract$)/, packages: /^@temporalio\/common$/ },
-  { files: /^activities\//,                own: /^(activities\/|proxy\/(contract|client)$)/,
+  { files: /^activities\/contract\//,      own: /^(activities\/contract\/|proxy\/(contract|endpoints)$)/, packages: /^@temporalio\/common$/ },
+  { files: /^activities\//,                own: /^(activities\/|proxy\/(contract|client|endpoints)$)/,
     packages: /^(node:|undici$|zod$|ms$|csv-parse|fastest-levenshtein$|stripe$|@temporalio\/(activity|common|client)$)/,
     types: /^@temporalio\/worker$/ },
   { files: /^workflows\//,                 own: /^(workflows\/|activities\/contract\/|proxy\/contract$)/,

@@ -9,6 +9,7 @@ import { accepts } from 'hono/accepts';
 import { bodyLimit } from 'hono/body-limit';
 import { HTTPException } from 'hono/http-exception';
 import { CONTROL_ERRORS, ControlError, type IssuedKey } from '../contract';
+import type { VendorView } from '../endpoints';
 import { newId } from '../ids';
 import type { ProxyMetrics } from '../metrics';
 import type { ProxyOptions } from '../options';
@@ -82,6 +83,7 @@ function addKeys(app: App, deps: ControlDeps): void {
   const config = { ...options, vendors: deps.vendors ?? createVendors(options) };
   const issued = (rows: Rows, now: number, key: KeyRow) => ({ ...keyView(rows, now, key), ...secretOf(deps, key) });
 
+  app.openapi(routes.vendorsRoute, (c) => c.json({ items: vendorViews(config.vendors, options) }, 200));
   app.openapi(
     routes.issueRoute,
     async (c) => {
@@ -202,8 +204,20 @@ function addProbes(app: App, { ledger, draining, metrics }: ControlDeps): void {
   app.doc31('/openapi.json', routes.DOCUMENT);
 }
 
-function secretOf(deps: ControlDeps, key: KeyRow): Pick<IssuedKey, 'vault_key' | 'base_url'> {
-  return { vault_key: deps.vaultKeyFor(key.key_id), base_url: `${deps.baseUrl()}/${key.vendor}` };
+function secretOf(deps: ControlDeps, key: KeyRow): Pick<IssuedKey, 'vault_key' | 'base_url' | 'account_id'> {
+  return {
+    vault_key: deps.vaultKeyFor(key.key_id),
+    base_url: `${deps.baseUrl()}/${key.vendor}`,
+    account_id: deps.options.accounts[key.account]?.accountId ?? null,
+  };
+}
+
+function vendorViews(vendors: Vendors, { accounts }: ProxyOptions): readonly VendorView[] {
+  return [...vendors.values()].map(({ id, routes: rows }) => ({
+    vendor: id,
+    accounts: Object.keys(accounts).filter((name) => accounts[name]?.vendor === id),
+    routes: rows.map(({ name, body }) => ({ endpoint: name, body })),
+  }));
 }
 
 function callerOf(c: Context<Env>, { workerMaxMicros }: ProxyOptions): Caller {

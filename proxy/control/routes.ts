@@ -23,6 +23,7 @@ import {
   keyView,
   revokedKey,
   summaryView,
+  vendorList,
 } from './viewSchemas';
 
 const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } });
@@ -148,6 +149,15 @@ export const patchJobRoute = createRoute({
   security,
   request: { params: jobParams, body: body(patchJobBody) },
   responses: { 200: answers(jobView, 'The job as it is now.'), ...changing },
+});
+
+export const vendorsRoute = createRoute({
+  method: 'get',
+  path: '/vault/vendors',
+  operationId: 'listVendors',
+  summary: 'The vendors, their accounts and the routes that a key may name',
+  security,
+  responses: { 200: answers(vendorList, 'Every vendor.'), ...common },
 });
 
 export const listCallsRoute = createRoute({

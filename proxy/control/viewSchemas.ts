@@ -13,6 +13,7 @@ import {
   type Spend,
   type SummaryView,
 } from '../contract';
+import type { VendorView } from '../endpoints';
 
 const time = z.iso.datetime();
 const amount = z.number();
@@ -62,8 +63,22 @@ const keyShape = {
 export const keyView = z.strictObject(keyShape).openapi('KeyView') satisfies z.ZodType<KeyView>;
 
 export const issuedKey = z
-  .strictObject({ ...keyShape, vault_key: z.string(), base_url: z.string() })
+  .strictObject({ ...keyShape, vault_key: z.string(), base_url: z.string(), account_id: z.string().nullable() })
   .openapi('IssuedKey') satisfies z.ZodType<IssuedKey>;
+
+export const vendorList = z
+  .strictObject({
+    items: z
+      .array(
+        z.strictObject({
+          vendor: z.string(),
+          accounts: z.array(z.string()).readonly(),
+          routes: z.array(z.strictObject({ endpoint: z.string(), body: z.enum(['form', 'flat', 'json']) })).readonly(),
+        }),
+      )
+      .readonly(),
+  })
+  .openapi('VendorList') satisfies z.ZodType<{ readonly items: readonly VendorView[] }>;
 
 export const jobView = z
   .strictObject({ job_id: z.string(), usd_cap: amount.nullable(), exhausted: z.boolean(), created_at: time, spend })

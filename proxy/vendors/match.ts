@@ -1,5 +1,6 @@
 /** Finds the row of a vendor's table that a request, or an entry of an allowlist, means. */
 import { distance } from 'fastest-levenshtein';
+import { routeShape } from '../endpoints';
 import type { Route, Vendor } from './vendor';
 
 /** A route and what its `:name` segments matched. */
@@ -94,7 +95,7 @@ function indexOf(vendor: Vendor): Index {
       candidates.toSorted((a, b) => idCount(a) - idCount(b)),
     );
 
-  const names = new Map(vendor.routes.map(({ name }) => [withoutIds(name), name]));
+  const names = new Map(vendor.routes.map(({ name }) => [routeShape(name), name]));
   const index = { rows, names };
   indexes.set(vendor, index);
   return index;
@@ -114,22 +115,17 @@ const ALLOWLIST_ENTRY = /^([A-Za-z]+)\s+(\/\S*)$/;
 export function parseAllowlistEntry(vendor: Vendor, entry: string): AllowlistEntry {
   const match = ALLOWLIST_ENTRY.exec(entry.trim());
   const asked = match === null ? entry.trim() : `${match[1]?.toUpperCase()} ${match[2]}`;
-  const name = indexOf(vendor).names.get(withoutIds(asked));
+  const name = indexOf(vendor).names.get(routeShape(asked));
   if (name !== undefined) return { ok: true, name };
   const nearest = nearestRoute(vendor, asked);
   return nearest === undefined ? { ok: false } : { ok: false, nearest };
-}
-
-/** `POST /v1/refunds/{refund}` as `POST /v1/refunds/:`. */
-function withoutIds(name: string): string {
-  return name.replaceAll(/(?<=\/)(?::\w*|\{\w*\}|\*)(?=\/|\.json$|$)/g, ':');
 }
 
 const NAME_CHARS_MAX = 200;
 
 /** The route name that is the fewest edits away from `name`; undefined for a vendor without routes. */
 export function nearestRoute(vendor: Vendor, name: string): string | undefined {
-  const asked = withoutIds(name.slice(0, NAME_CHARS_MAX));
+  const asked = routeShape(name.slice(0, NAME_CHARS_MAX));
   let best: string | undefined;
   let bestEdits = Infinity;
   for (const [plain, route] of indexOf(vendor).names) {

@@ -1,5 +1,6 @@
 /** What a vendor is to the proxy: mostly data. One file a vendor; `index.ts` lists them. */
 import type { Micros, RefusalCode, RefusalDetails, VendorId } from '../contract';
+import type { BodyKind } from '../endpoints';
 import type { Json } from '../json';
 
 /** Decoded name and value pairs of a form body, in the order they came. Read strictly: see `reading.ts`. */
@@ -23,7 +24,7 @@ export interface VendorRequest {
  * How a body is read. `form`: nested names, each given once (Stripe v1). `flat`: plain names, of which a few may be
  * repeated (Twilio). `json`: no name twice in one object (Stripe v2, Resend).
  */
-export type BodyKind = 'form' | 'flat' | 'json';
+export type { BodyKind };
 
 /** What a vendor account is called with. */
 export interface Credential {
