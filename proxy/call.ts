@@ -92,33 +92,28 @@ function decoded(value: string | null): string | null {
 
 /**
  * Takes the vendor's prefix off the path; at the root the vault key tells the vendor. Throws `account_not_allowed` for
- * the prefix of another vendor than the key's.
+ * a path of another vendor than the key's.
  */
 export function destination({ path, query }: Target, vendor: Vendor, vendors: Vendors): Target {
   const [, first = '', ...rest] = path.split('/');
   if (first === vendor.id && rest.length > 0) return { path: `/${rest.join('/')}`, query };
-  if (first === vendor.id || !vendors.has(first)) return { path, query };
-  const reason = `account_not_allowed: the path is ${first}'s and the vault key is for ${vendor.id}.`;
+  const owner = vendors.get(first) ?? vendorShown(path, vendors, vendor);
+  if (owner === undefined || owner === vendor) return { path, query };
+  const reason = `account_not_allowed: the path is ${owner.id}'s and the vault key is for ${vendor.id}.`;
   throw new Refusal('account_not_allowed', reason, { attempted: path.slice(0, CONTEXT_CHARACTERS_MAX) });
 }
 
-/** The vendor that the path begins with. */
-export function vendorNamed(url: string, vendors: Vendors): Vendor | undefined {
-  return vendors.get(/^\/([^/?]*)/.exec(url)?.[1] ?? '');
-}
-
 /**
- * In whose error shape a request is refused before its key is known: the vendor of its prefix, else the one that has
- * such paths, else Stripe.
+ * Whose SDK calls, and so in whose error shape a request is refused: stripe-node takes any other for success. It is one
+ * that has such paths: the vendor of the prefix or the key's own; at the root, the key's own before others.
  */
-export function vendorShown(url: string, vendors: Vendors): Vendor | undefined {
-  const first = /^\/([^/?]*)/.exec(url)?.[1] ?? '';
-  const all = [...vendors.values()];
-  return (
-    vendorNamed(url, vendors) ??
-    all.find(({ routes }) => routes.some(({ path }) => path.split('/')[1] === first)) ??
-    all[0]
-  );
+export function vendorShown(url: string, vendors: Vendors, own?: Vendor): Vendor | undefined {
+  const [, first = '', second] = url.split(/[/?]/, 3);
+  const prefixed = vendors.get(first);
+  const start = prefixed === undefined ? first : second;
+  const others = prefixed === undefined ? vendors.values() : [];
+  const all = [prefixed, own, ...others].filter((vendor) => vendor !== undefined);
+  return all.find(({ routes }) => routes.some(({ path }) => path.split('/', 2)[1] === start)) ?? all[0];
 }
 
 /**

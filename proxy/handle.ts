@@ -3,16 +3,7 @@ import type { Logger } from 'pino';
 import { pack, refusalReply, type Reply, unpack, vendorReply, withCall, withoutSecret } from './answers';
 import type { Authenticator } from './authenticate';
 import { allowedRoute, type Authorised, authorise } from './authorise';
-import {
-  bodyOf,
-  callFacts,
-  claimKey,
-  type DataRequest,
-  destination,
-  upstreamHeaders,
-  vendorNamed,
-  vendorShown,
-} from './call';
+import { bodyOf, callFacts, claimKey, type DataRequest, destination, upstreamHeaders, vendorShown } from './call';
 import { Refusal } from './contract';
 import type { Sent } from './forward';
 import { asRefusal, unknownRefusal, unsentRefusal } from './failures';
@@ -86,7 +77,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const refusal = asRefusal(error, steps.logger);
       metrics.refusals.inc({ code: refusal.code });
       if (refusal.code === 'key_invalid') metrics.unknownKeys.inc();
-      return refusalReply(vendor ?? vendorShown(incoming.url, steps.vendors) ?? stripe, refusal, requestId);
+      return refusalReply(vendorShown(incoming.url, steps.vendors, vendor) ?? stripe, refusal, requestId);
     }
   };
 
@@ -97,8 +88,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const text = `account_not_allowed: the proxy has no vendor ${facts.vendor} any more.`;
       throw new Refusal('account_not_allowed', text);
     }
-    // A call that names another vendor in its path comes from that one's SDK, which reads that one's errors only.
-    shape(vendorNamed(incoming.url, steps.vendors) ?? vendor);
+    shape(vendor);
     const call = callFacts(incoming, facts, newId('call'), steps.epoch, vendor.idempotencyHeader);
     const passage = await refusing(call, () => admit(incoming, facts, vendor, call, requestId));
     return spend({ ...passage, call: { ...call, route: passage.authorised.route.name, path: passage.request.path } });

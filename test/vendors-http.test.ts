@@ -166,6 +166,8 @@ describe('Twilio', () => {
 
   test.each([
     ['another account', `/twilio/2010-04-01/Accounts/AC${'9'.repeat(32)}/Messages.json`, 403, 'account_not_allowed'],
+    ["another vendor's prefix", `/stripe${path}`, 403, 'account_not_allowed'],
+    ["one's own vendor's prefix", `/fax${path}`, 403, 'account_not_allowed'],
     ['XML', `/twilio${path.replace('.json', '')}`, 403, 'endpoint_unpriced'],
     ['the account itself', `/twilio/2010-04-01/Accounts/${AC}.json`, 403, 'endpoint_forbidden'],
   ])('%s is refused, and nothing leaves', async (_what, url, status, code) => {

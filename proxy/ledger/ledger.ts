@@ -61,7 +61,8 @@ export class Ledger {
 
   /** Like {@link submit} for what would hold new money: refused while the disk is nearly full. */
   hold<T>(operation: Operation<T>): Promise<T> {
-    if (!this.store.acceptsHolds()) return Promise.reject(new StoreError('The disk of the ledger is nearly full.'));
+    if (!this.store.acceptsHolds())
+      return Promise.reject(new StoreError('The ledger was moved, or its disk is nearly full.'));
     return this.#enqueue(operation, false);
   }
 

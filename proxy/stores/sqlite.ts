@@ -3,7 +3,7 @@
  * process for one fsync; what arrives meanwhile goes into the next commit (see `ledger.ts`). Syncing on a thread
  * instead was measured to be slower: waking the process again costs more than the wait.
  */
-import { statfsSync } from 'node:fs';
+import { statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type Database from 'better-sqlite3';
 import { loadDriver } from './driver';
@@ -13,7 +13,10 @@ import { StoreError } from './store';
 import { type KeyRow, type NewEvent, SCHEMA_VERSION, TABLES, type Table, type TableName } from './tables';
 import { type Change, WorkingSet } from './workingSet';
 
-/** Below this many free bytes on the ledger's disk nothing new is held, so that what is held can still be settled. */
+/**
+ * Below this many free bytes on the ledger's disk nothing new is held, so that what is held can still be settled; nor
+ * once the file is gone from its place: SQLite goes on writing to it unseen, and a restart would not know what was spent.
+ */
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
 const DISK_CHECK_MS = 2_000;
 
@@ -27,6 +30,7 @@ export function openSqlite(path: string): Store {
   const db = open(path);
   const statements = prepare(db);
   const recent = new Recent();
+  const place = placeOf(path);
   let diskCheckedAt = 0;
   let diskFull = false;
 
@@ -34,8 +38,7 @@ export function openSqlite(path: string): Store {
     const now = Date.now();
     if (now - diskCheckedAt > DISK_CHECK_MS) {
       diskCheckedAt = now;
-      const { bavail, bsize } = statfsSync(dirname(resolve(path)));
-      diskFull = bavail * bsize < FREE_BYTES_MIN;
+      diskFull = placeOf(path) !== place || freeBytes(path) < FREE_BYTES_MIN;
     }
     return !diskFull;
   }
@@ -76,7 +79,9 @@ export function openSqlite(path: string): Store {
     acceptsHolds,
     async ping() {
       if (!acceptsHolds())
-        throw new StoreError(`Less than ${FREE_BYTES_MIN / 1024 / 1024} MiB free on the ledger's disk.`);
+        throw new StoreError(
+          `The ledger was moved, or less than ${FREE_BYTES_MIN / 1024 / 1024} MiB is free on its disk.`,
+        );
       if (!db.open) throw new StoreError('The ledger is closed.');
       statements.get.meta.get('schema');
     },
@@ -84,6 +89,17 @@ export function openSqlite(path: string): Store {
       db.close();
     },
   };
+}
+
+/** Which file is at the path, as far as the system tells files apart; undefined: none. */
+function placeOf(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found && `${found.dev}/${found.ino}`;
+}
+
+function freeBytes(path: string): number {
+  const { bavail, bsize } = statfsSync(dirname(resolve(path)));
+  return bavail * bsize;
 }
 
 function open(path: string): Database.Database {
