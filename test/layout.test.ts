@@ -16,7 +16,8 @@ interface Rule {
 
 // prettier-ignore
 const RULES: readonly Rule[] = [
-  { files: /^proxy\/contract$/,            own: /^$/,                                  packages: /^$/ },
+  { files: /^proxy\/controlErrors$/,       own: /^$/,                                  packages: /^$/ },
+  { files: /^proxy\/contract$/,            own: /^proxy\/controlErrors$/,              packages: /^$/ },
   { files: /^proxy\/endpoints$/,           own: /^$/,                                  packages: /^$/, types: /^proxy\/contract$/ },
   { files: /^proxy\/client$/,              own: /^proxy\/(contract|endpoints)$/,       packages: /^undici$/ },
   { files: /^proxy\/vendors\//,            own: /^proxy\/(vendors\/|contract$|endpoints$|reading$|form$|json$)/, packages: /^(node:|fastest-levenshtein$|libphonenumber-js|sms-segments-calculator$)/ },
@@ -25,7 +26,7 @@ const RULES: readonly Rule[] = [
   { files: /^proxy\//,                     own: /^proxy\//,                            packages: /^(node:|undici$|pino$|prom-client$|hono|@hono\/|ms$|fastest-levenshtein$)/ },
   { files: /^activities\/contract\//,      own: /^(activities\/contract\/|proxy\/(contract|endpoints)$)/, packages: /^@temporalio\/common$/ },
   { files: /^activities\//,                own: /^(activities\/|proxy\/(contract|client|endpoints)$)/,
-    packages: /^(node:|undici$|zod$|ms$|csv-parse|fastest-levenshtein$|stripe$|@temporalio\/(activity|common|client)$)/,
+    packages: /^(node:|undici$|zod$|ms$|csv-parse|fastest-levenshtein$|stripe$|twilio$|resend$|@temporalio\/(activity|common|client)$)/,
     types: /^@temporalio\/worker$/ },
   { files: /^workflows\//,                 own: /^(workflows\/|activities\/contract\/|proxy\/contract$)/,
     packages: /^@temporalio\/(workflow|common)$/, types: /^activities\// },
