@@ -1,8 +1,9 @@
 /** What `vault()` finds in an activity: whose key pays, and what the proxy answered to this activity so far. */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { ApplicationFailure } from '@temporalio/common';
 import { isTerminalRefusal } from '../proxy/contract';
 import type { VaultHeader } from './contract/headers';
-import { type Refused, refusalIn } from './failures';
+import { type Refused, refusalIn, terminalCodeOf } from './failures';
 import { type Caller, isReplay, vendorCodeOf } from './recordCall';
 import type { Runtime } from './runtime';
 
@@ -19,6 +20,7 @@ export class CallContext {
   #calls = 0;
   #replays = 0;
   #terminal: Refused | undefined;
+  #failure: ApplicationFailure | undefined;
   #last: LastAnswer | undefined;
 
   constructor(runtime: Runtime, header: VaultHeader | undefined, caller: Caller) {
@@ -32,6 +34,11 @@ export class CallContext {
     return this.#terminal;
   }
 
+  /** The key was dead before anything was sent: whatever the activity throws after it becomes that. */
+  get failure(): ApplicationFailure | undefined {
+    return this.#failure;
+  }
+
   /** The answer to the last call. */
   get last(): LastAnswer | undefined {
     return this.#last;
@@ -40,6 +47,11 @@ export class CallContext {
   /** Must the ledger be asked what the calls of this activity came to? */
   get ambiguous(): boolean {
     return this.#replays > 0 || (this.#calls > 0 && this.#last?.status !== undefined && this.#last.status >= 300);
+  }
+
+  /** Takes note of a call that could not be made: a vendor's SDK hides why behind an error of its own. */
+  failed(error: unknown): void {
+    if (error instanceof ApplicationFailure && terminalCodeOf(error) !== undefined) this.#failure ??= error;
   }
 
   /** Takes note of an answer of the data plane. */

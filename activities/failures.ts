@@ -4,7 +4,14 @@
  */
 import { ApplicationFailure, TemporalFailure } from '@temporalio/common';
 import { KeybrakeApiError } from '../proxy/client';
-import { isRefusalCode, isTerminalRefusal, REFUSALS, type RefusalCode, type RefusalDetails } from '../proxy/contract';
+import {
+  HEADERS,
+  isRefusalCode,
+  isTerminalRefusal,
+  REFUSALS,
+  type RefusalCode,
+  type RefusalDetails,
+} from '../proxy/contract';
 import { FAILURES } from './codes';
 
 /** A refusal as an answer of the data plane told it. */
@@ -12,6 +19,8 @@ export interface Refused {
   readonly code: RefusalCode;
   readonly message: string;
   readonly details: RefusalDetails;
+  /** False: the vendor's error shape has no place for details, so that none says nothing. */
+  readonly detailed: boolean;
   readonly retryAfterMs?: number;
 }
 
@@ -34,23 +43,63 @@ export function toFailure(error: unknown): unknown {
   return redacted(error);
 }
 
-/** The refusal that a vendor SDK's error carries: Stripe's keeps the whole error object in `raw`. */
+/** The refusal that a vendor SDK's error carries: Stripe's keeps the error object in `raw`, Twilio's its `details`. */
 export function refusalOf(error: unknown): Refused | undefined {
-  if (typeof error !== 'object' || error === null) return undefined;
-  const { raw, headers } = error as { raw?: unknown; headers?: Readonly<Record<string, unknown>> };
-  return refusalIn({ error: raw }, headers ?? {});
+  if (!isObject(error)) return undefined;
+  const headers = isObject(error['headers']) ? error['headers'] : {};
+  return refusalIn({ error: error['raw'], message: error['message'], details: error['details'] }, headers);
 }
 
 /**
- * The refusal in a body of the data plane, DESIGN 4. The vendor has codes of its own: only ours come with `keybrake`.
+ * The refusal in an answer of the data plane, DESIGN 4: its code is in a header, its details in the body, where the
+ * vendor's error shape has a place for them.
  */
 export function refusalIn(body: unknown, headers: Readonly<Record<string, unknown>>): Refused | undefined {
-  const { error } = (body ?? {}) as { error?: { code?: unknown; message?: unknown; keybrake?: unknown } };
-  if (typeof error?.keybrake !== 'object' || error.keybrake === null || !isRefusalCode(error.code)) return undefined;
-  const details = error.keybrake as RefusalDetails;
+  const told = saidIn(body);
+  const code = headers[HEADERS.code] ?? told?.code;
+  if (!isRefusalCode(code)) return undefined;
+  const details = (told?.details ?? {}) as RefusalDetails;
   const seconds = details.retry_after_seconds ?? Number(headers['retry-after'] ?? Number.NaN);
-  const message = typeof error.message === 'string' ? error.message : error.code;
-  return { code: error.code, message, details, ...(Number.isFinite(seconds) && { retryAfterMs: seconds * 1_000 }) };
+  const message = told?.message ?? textIn(body, code) ?? `${code}: ${REFUSALS[code].meaning}`;
+  const retryAfter = Number.isFinite(seconds) && { retryAfterMs: seconds * 1_000 };
+  return { code, message, details, detailed: told !== undefined, ...retryAfter };
+}
+
+interface Said {
+  readonly code: unknown;
+  readonly message: string | undefined;
+  readonly details: object;
+}
+
+/** The vendor has codes of its own: only ours come with their details. */
+function saidIn(body: unknown): Said | undefined {
+  if (!isObject(body)) return undefined;
+  const { error, details } = body;
+  if (isObject(error) && isObject(error['keybrake'])) return said(error['code'], error['message'], error['keybrake']);
+  if (isObject(details) && 'keybrake_code' in details) {
+    const { keybrake_code: code, ...rest } = details;
+    return said(code, body['message'], rest);
+  }
+  return isObject(body['keybrake']) ? said(body['name'], body['message'], body['keybrake']) : undefined;
+}
+
+function said(code: unknown, message: unknown, details: object): Said {
+  return { code, message: typeof message === 'string' ? message : undefined, details };
+}
+
+/** The message of a refusal begins with its code, wherever a vendor of the operator's own has it. */
+function textIn(value: unknown, code: string): string | undefined {
+  if (typeof value === 'string') return value.startsWith(`${code}: `) ? value : undefined;
+  if (!isObject(value)) return undefined;
+  for (const inner of Object.values(value)) {
+    const text = textIn(inner, code);
+    if (text !== undefined) return text;
+  }
+  return undefined;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
 }
 
 /** The type of a failure that ends a run's calls, or undefined. */

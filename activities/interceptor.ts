@@ -77,8 +77,9 @@ async function mapped<T>(context: CallContext, userCode: () => Promise<T>): Prom
   }
 }
 
-function failureOf({ terminal, last }: CallContext, error: unknown): unknown {
+function failureOf({ terminal, failure, last }: CallContext, error: unknown): unknown {
   const cause = error instanceof Error ? error : undefined;
+  if (failure !== undefined) return failure;
   if (terminal !== undefined) return refusalFailure(terminal, cause);
   if (error instanceof ApplicationFailure) return toFailure(error);
   // With `fetch` the user's own error follows an answer that they have read.

@@ -80,10 +80,21 @@ export function isReplay({ headers }: Pick<VendorReply, 'headers'>): boolean {
   return headers[HEADERS.replayed] === 'true';
 }
 
-/** What Stripe says of a decline or a failure: the decline code before the code before the type. */
+/**
+ * What a vendor says of a decline or a failure: of Stripe's the decline code before the code before the type, of Twilio's
+ * the number, of Resend's the name; of another vendor whichever of these places has one.
+ */
 export function vendorCodeOf(body: unknown): string | undefined {
-  const { error } = (body ?? {}) as { error?: { decline_code?: unknown; code?: unknown; type?: unknown } };
-  return [error?.decline_code, error?.code, error?.type].find((code) => typeof code === 'string');
+  const { error, code, name } = (body ?? {}) as { error?: unknown; code?: unknown; name?: unknown };
+  const { decline_code: decline, code: inner, type } = (error ?? {}) as Readonly<Record<string, unknown>>;
+  const found = [decline, inner, type, code, name, error].find(isCode);
+  return found === undefined ? undefined : String(found).slice(0, CODE_CHARS_MAX);
+}
+
+const CODE_CHARS_MAX = 100;
+
+function isCode(value: unknown): value is string | number {
+  return typeof value === 'string' || typeof value === 'number';
 }
 
 interface Called {

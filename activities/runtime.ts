@@ -44,7 +44,7 @@ export interface VendorReply {
 }
 
 /** Above the proxy's own waits: budget 2 s, first call 20 s, vendor 25 s. */
-const ANSWER_TIMEOUT_MS = 90_000;
+export const ANSWER_TIMEOUT_MS = 90_000;
 const CONNECTIONS = 256;
 
 export class Runtime {
@@ -93,7 +93,7 @@ export class Runtime {
       path: `${url.pathname}${url.search}`,
       method: asMethod(method),
       headers: {
-        authorization: `Bearer ${await this.tokens.get(keyId)}`,
+        authorization: `Bearer ${(await this.tokens.get(keyId)).vaultKey}`,
         ...(method === 'POST' && {
           'content-type': 'application/x-www-form-urlencoded',
           [HEADERS.idempotencyKey]: idempotencyKey,

@@ -70,6 +70,14 @@ export function toForm(params: SourceRecord): string {
   return pairs.join('&');
 }
 
+/** `{AccountSid}`, and not the field `{{AccountSid}}`. */
+const ACCOUNT = /(?<!\{)\{AccountSid\}(?!\})/g;
+
+/** The account of a Twilio key in place of `{AccountSid}`, so that nobody needs to know it. */
+export function withAccount(text: string, accountId: string | null): string {
+  return accountId === null ? text : text.replaceAll(ACCOUNT, accountId);
+}
+
 /** Reads a text with `{{field}}` in it. */
 export function parseTemplate(text: string): Template {
   const parts: TemplatePart[] = [];

@@ -1,52 +1,60 @@
 /** Vault keys by key id, in memory alone: the history knows the key id, the worker asks the proxy for the rest. */
 import { ApplicationFailure } from '@temporalio/common';
 import { KeybrakeApiError, type KeybrakeClient } from '../proxy/client';
-import type { KeyView, TerminalRefusal } from '../proxy/contract';
+import type { IssuedKey, KeyView, TerminalRefusal, VendorId } from '../proxy/contract';
 
 const TOKENS_MAX = 1_000;
 /** A token is asked for anew after so long, so that an operator's rotation reaches running workers. */
 const FRESH_MS = 5 * 60_000;
 
-interface Token {
-  readonly vaultKey: Promise<string>;
+/** What a worker must know of a key to call with it. */
+export interface Token {
+  readonly vaultKey: string;
+  readonly vendor: VendorId;
+  /** The vendor's own id of the account, where its paths carry one. */
+  readonly accountId: string | null;
+}
+
+interface Kept {
+  readonly token: Promise<Token>;
   readonly until: number;
 }
 
 export class Tokens {
   readonly #client: KeybrakeClient;
   /** Least recently used first. */
-  readonly #tokens = new Map<string, Token>();
+  readonly #tokens = new Map<string, Kept>();
 
   constructor(client: KeybrakeClient) {
     this.#client = client;
   }
 
   /** The vault key. Throws a failure `keybrake.key_…` for a dead one, KeybrakeApiError when the proxy does not answer. */
-  get(keyId: string): Promise<string> {
+  get(keyId: string): Promise<Token> {
     const known = this.#tokens.get(keyId);
     this.#tokens.delete(keyId);
-    const token = known !== undefined && known.until > Date.now() ? known : this.#ask(keyId);
-    this.#tokens.set(keyId, token);
+    const kept = known !== undefined && known.until > Date.now() ? known : this.#ask(keyId);
+    this.#tokens.set(keyId, kept);
     for (const oldest of this.#tokens.keys()) {
       if (this.#tokens.size <= TOKENS_MAX) break;
       this.#tokens.delete(oldest);
     }
-    return token.vaultKey;
+    return kept.token;
   }
 
   forget(keyId: string): void {
     this.#tokens.delete(keyId);
   }
 
-  #ask(keyId: string): Token {
-    const vaultKey = this.#exchange(keyId);
-    vaultKey.catch(() => this.#tokens.delete(keyId));
-    return { vaultKey, until: Date.now() + FRESH_MS };
+  #ask(keyId: string): Kept {
+    const token = this.#exchange(keyId);
+    token.catch(() => this.#tokens.delete(keyId));
+    return { token, until: Date.now() + FRESH_MS };
   }
 
-  async #exchange(keyId: string): Promise<string> {
+  async #exchange(keyId: string): Promise<Token> {
     try {
-      return (await this.#client.tokenFor(keyId)).vault_key;
+      return toToken(await this.#client.tokenFor(keyId));
     } catch (error) {
       if (!(error instanceof KeybrakeApiError) || (error.code !== 'conflict' && error.code !== 'not_found'))
         throw error;
@@ -54,10 +62,14 @@ export class Tokens {
     const code = await whyDead(this.#client, keyId);
     // A lease that lapsed while no worker ran comes back with its renewal.
     if (code === undefined || (code === 'key_expired' && (await revived(this.#client, keyId)))) {
-      return (await this.#client.tokenFor(keyId)).vault_key;
+      return toToken(await this.#client.tokenFor(keyId));
     }
     throw ApplicationFailure.nonRetryable(`${code}: ${keyId} can make no further call.`, `keybrake.${code}`);
   }
+}
+
+function toToken({ vault_key: vaultKey, vendor, account_id: accountId }: IssuedKey): Token {
+  return { vaultKey, vendor, accountId };
 }
 
 /** Why a key can make no call, or undefined if it can. */

@@ -1,10 +1,16 @@
 /** `vault()`: in a user's own activity, the vendor's official SDK, bound to the run's key and this record's audit row. */
 import { ApplicationFailure } from '@temporalio/common';
+import type { Resend as ResendSdk } from 'resend';
 import type StripeSdk from 'stripe';
+import type TwilioSdk from 'twilio';
+import type { BoundCall } from './boundCall';
 import { FAILURES } from './codes';
 import { type CallContext, callContexts } from './callContext';
 import { idempotencyKey, activityIdFor } from './recordKeys';
-import { type BoundCall, stripeClient } from './stripeClient';
+import { resendClient } from './resendClient';
+import { withSdk } from './sdk';
+import { stripeClient } from './stripeClient';
+import { twilioClient } from './twilioClient';
 import { vaultFetch } from './vaultFetch';
 
 export interface ActivityVault {
@@ -13,7 +19,20 @@ export interface ActivityVault {
    * refusals are its own exceptions. Needs the package `stripe`.
    */
   readonly stripe: StripeSdk;
-  /** `fetch` at the vendor: `fetch('/v1/payment_intents', { method: 'POST', body })`. Never aborted once it was sent. */
+  /**
+   * The official Twilio SDK, for the key's account. Every call carries this record's idempotency key, which Twilio itself
+   * does not know and the proxy heeds. Needs the package `twilio`.
+   */
+  readonly twilio: TwilioSdk.Twilio;
+  /**
+   * The official Resend SDK. What Resend answers it returns as `{ data, error }`; what the proxy refuses it throws. Needs
+   * the package `resend`.
+   */
+  readonly resend: ResendSdk;
+  /**
+   * `fetch` at the key's vendor: `fetch('/v1/payment_intents', { method: 'POST', body })`. `{AccountSid}` in the path is
+   * the account of a Twilio key. Never aborted once it was sent.
+   */
   readonly fetch: typeof globalThis.fetch;
   readonly keyId: string;
   readonly jobId: string;
@@ -41,9 +60,17 @@ export function vault(recordId?: string | number, suffix?: string): ActivityVaul
     offset: header.record?.ref.offset,
   };
   let stripe: StripeSdk | undefined;
+  let twilio: TwilioSdk.Twilio | undefined;
+  let resend: ResendSdk | undefined;
   return {
     get stripe() {
-      return (stripe ??= stripeClient(call));
+      return (stripe ??= withSdk('stripe', '22 or later', () => stripeClient(call)));
+    },
+    get twilio() {
+      return (twilio ??= withSdk('twilio', '5 or later', () => twilioClient(call)));
+    },
+    get resend() {
+      return (resend ??= withSdk('resend', '6 or later', () => resendClient(call)));
     },
     fetch: vaultFetch(call),
     keyId: header.keyId,

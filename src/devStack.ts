@@ -1,10 +1,11 @@
-/** Temporal, a sandbox vendor, the proxy and a worker in one process, on loopback: for `keybrake dev` and the demo. */
+/** Temporal, sandbox vendors, the proxy and a worker in one process, on loopback: for `keybrake dev` and the demo. */
 import type { Logger } from 'pino';
 import { startProxy } from '../proxy';
 import { KeybrakeClient } from '../proxy/client';
 import type { ProxyOptions, RunningProxy } from '../proxy/options';
-import { randomSecret } from './secrets';
 import { type Sandbox, type SandboxOptions, startSandbox } from './sandbox';
+import { sandboxAccounts } from './sandboxAccounts';
+import { randomSecret } from './secrets';
 import { type TemporalDev, type TemporalDevOptions, startTemporalDev } from './temporalDev';
 import { type RunningWorker, startWorker } from './worker';
 
@@ -28,7 +29,7 @@ export interface DevStackOptions {
 
 export interface DevStack {
   readonly temporal: TemporalDev;
-  /** Null where a real account is used. */
+  /** The stand-ins of Stripe, Twilio and Resend; null where real accounts are used. */
   readonly sandbox: Sandbox | null;
   readonly proxy: RunningProxy;
   readonly worker: RunningWorker;
@@ -36,7 +37,7 @@ export interface DevStack {
   readonly client: KeybrakeClient;
   readonly apiKey: string;
   readonly workerKey: string;
-  /** What must never show up anywhere: the vendor's secret and both role keys. */
+  /** What must never show up anywhere: the vendors' secrets and both role keys. */
   readonly secrets: readonly string[];
   /** Ends all in the order in which nothing is lost: worker, proxy, vendor, Temporal. */
   stop(): Promise<void>;
@@ -55,9 +56,9 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
   try {
     const temporal = await startTemporalDev(options.temporal);
     keep(() => temporal.stop());
-    const vendor = await startVendor(options);
-    keep(() => vendor?.sandbox.stop());
-    const { proxy, ...roles } = await startProxyOf(options, vendor);
+    const vendors = await startVendors(options);
+    keep(() => vendors?.sandbox.stop());
+    const { proxy, ...roles } = await startProxyOf(options, vendors);
     keep(() => proxy.close());
     const client = new KeybrakeClient({ url: proxy.url, apiKey: roles.apiKey });
     keep(() => client.close());
@@ -69,41 +70,38 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
       ...(options.taskQueue !== undefined && { taskQueue: options.taskQueue }),
     });
     keep(() => worker.stop());
-    return { temporal, sandbox: vendor?.sandbox ?? null, proxy, worker, client, ...roles, stop };
+    return { temporal, sandbox: vendors?.sandbox ?? null, proxy, worker, client, ...roles, stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-interface Vendor {
+interface Vendors {
   readonly sandbox: Sandbox;
-  readonly secret: string;
+  readonly accounts: ProxyOptions['accounts'];
 }
 
-async function startVendor({ proxy, sandbox }: DevStackOptions): Promise<Vendor | undefined> {
+async function startVendors({ proxy, sandbox: options }: DevStackOptions): Promise<Vendors | undefined> {
   if (proxy?.accounts !== undefined) return undefined;
-  const secret = sandbox?.secretKey ?? randomSecret('sk_test_');
-  return { sandbox: await startSandbox({ ...sandbox, secretKey: secret }), secret };
+  const { sandbox, at } = sandboxAccounts(options);
+  const running = await startSandbox(sandbox);
+  return { sandbox: running, accounts: at(running.url) };
 }
 
-async function startProxyOf(options: DevStackOptions, vendor: Vendor | undefined) {
+async function startProxyOf(options: DevStackOptions, vendors: Vendors | undefined) {
   const apiKey = options.apiKey ?? randomSecret('kb_admin_');
   const workerKey = options.workerKey ?? randomSecret('kb_worker_');
-  const accounts: ProxyOptions['accounts'] =
-    vendor === undefined ? {} : { stripe: { vendor: 'stripe', secret: vendor.secret, upstream: vendor.sandbox.url } };
+  const accounts = options.proxy?.accounts ?? vendors?.accounts ?? {};
   const proxy = await startProxy({
     port: options.proxyPort ?? 0,
     store: options.store,
     apiKey,
     workerKey,
-    accounts,
     logger: options.logger,
     ...options.proxy,
+    accounts,
   });
-  return { proxy, apiKey, workerKey, secrets: [...secretsOf(options.proxy?.accounts ?? accounts), apiKey, workerKey] };
-}
-
-function secretsOf(accounts: ProxyOptions['accounts']): string[] {
-  return Object.values(accounts).map(({ secret }) => secret);
+  const secrets = Object.values(accounts).map(({ secret }) => secret);
+  return { proxy, apiKey, workerKey, secrets: [...secrets, apiKey, workerKey] };
 }

@@ -6,6 +6,7 @@ import { startProxy } from '../../proxy';
 import { KeybrakeClient } from '../../proxy/client';
 import type { ProxyOptions, RunningProxy } from '../../proxy/options';
 import { createLogger } from '../log';
+import { sandboxAccounts } from '../sandboxAccounts';
 import { randomSecret } from '../secrets';
 
 export { type Finding, type ScanOptions, scanFile, scanHistory, scanText } from './scan';
@@ -17,34 +18,40 @@ export { type DevStack, type DevStackOptions, startDevStack } from '../devStack'
 export interface TestProxyOptions extends Partial<ProxyOptions> {
   /** The vendor's stand-in, e.g. `sandbox.url`. */
   readonly upstream: string;
-  /** The vendor secret to use there; random by default. */
+  /** Stripe's secret there; random by default, as those of Twilio and Resend are. */
   readonly secret?: string;
 }
 
 export interface TestProxy extends RunningProxy {
   readonly apiKey: string;
   readonly workerKey: string;
-  /** The vendor secret: what must not be found anywhere. */
+  /** Stripe's secret: what must not be found anywhere. */
   readonly secret: string;
+  /** The secrets of all accounts. */
+  readonly secrets: readonly string[];
   /** The SQLite file of the ledger. */
   readonly dbPath: string;
   /** The control plane, as admin. */
   readonly client: KeybrakeClient;
 }
 
-/** Starts a proxy on any free port of loopback with a ledger in a temporary folder; `close` removes it. */
+/**
+ * Starts a proxy on any free port of loopback with a ledger in a temporary folder; `close` removes it. It has an account
+ * of Stripe, of Twilio and of Resend at `upstream`, unless `accounts` are given.
+ */
 export async function startProxyForTests({ upstream, secret, ...options }: TestProxyOptions): Promise<TestProxy> {
   const folder = await mkdtemp(join(tmpdir(), 'keybrake-test-'));
   const dbPath = join(folder, 'keybrake.db');
-  const vendorSecret = secret ?? randomSecret('sk_test_');
+  const own = sandboxAccounts(secret === undefined ? {} : { secretKey: secret }).at(upstream);
+  const accounts = options.accounts ?? own;
   const apiKey = options.apiKey ?? randomSecret('kb_admin_');
   const workerKey = options.workerKey ?? randomSecret('kb_worker_');
   const proxy = await startProxy({
     port: 0,
     store: `sqlite:${dbPath}`,
-    accounts: { stripe: { vendor: 'stripe', secret: vendorSecret, upstream } },
     logger: createLogger({ level: 'silent' }),
     ...options,
+    accounts,
     apiKey,
     workerKey,
   });
@@ -54,5 +61,16 @@ export async function startProxyForTests({ upstream, secret, ...options }: TestP
     await proxy.close();
     await rm(folder, { recursive: true, force: true });
   };
-  return { url: proxy.url, port: proxy.port, apiKey, workerKey, secret: vendorSecret, dbPath, client, close };
+  const secrets = Object.values(accounts).map((account) => account.secret);
+  return {
+    url: proxy.url,
+    port: proxy.port,
+    apiKey,
+    workerKey,
+    secret: own.stripe.secret,
+    secrets,
+    dbPath,
+    client,
+    close,
+  };
 }
