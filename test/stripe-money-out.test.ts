@@ -85,7 +85,6 @@ describe('money out and credit cost the amount of the request', () => {
       '',
       { kind: 'object', objectId: 'x_1', total: null, takesOver: true, lookupPath: `${V2}/payout_intents/x_1` },
     ],
-    ['/v1/terminal/refunds', 'payment_intent=pi_1&amount=5', { kind: 'refund', objectId: 'pi_1', minor: 5 }],
   ])('POST %s %s', (path, body, price) => {
     expect(priceOf(path, body)).toEqual({ ok: true, price });
   });

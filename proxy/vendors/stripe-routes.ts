@@ -31,10 +31,10 @@ export const stripeRoutes: readonly Route[] = [
   ...reads('/v1/charges'),
   get('/v1/charges/search'),
 
-  // `/v1/charges/:id/refund` answers with the charge, which does not say what this refund paid out: unpriced.
+  // `/v1/charges/:id/refund` answers with the charge, which does not say what this refund paid out: unpriced. So is
+  // `/v1/terminal/refunds`: in Stripe's OpenAPI it takes no amount, and answers with an object of its own.
   post('/v1/refunds',             pay.createRefund,       refundValue),
   post('/v1/charges/:id/refunds', pay.createChargeRefund, refundValue),
-  post('/v1/terminal/refunds',    pay.createRefund,       refundValue),
   post('/v1/refunds/:id/cancel',  pay.lower,              refundValue),
   freePost('/v1/refunds/:id'),
   ...reads('/v1/refunds'),
