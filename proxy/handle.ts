@@ -39,6 +39,8 @@ export interface Steps {
   readonly epoch: string;
   readonly budgetWaitMs: number;
   readonly claimWaitMs: number;
+  /** Milliseconds until a price that the vendor tells later is looked for first. */
+  readonly lookAfterMs: number;
   readonly metrics: ProxyMetrics;
   readonly logger: Logger;
 }
@@ -254,6 +256,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     }
     ledger.changed(finished.budgets);
     metrics.calls.inc({ vendor: vendor.id, state: outcome.state });
+    metrics.adjusted(vendor.id, finished.adjustedMicros ?? 0);
 
     const { idempotent } = passage.authorised.route;
     if (outcome.state === 'unknown') throw unknownRefusal(callId, sent, idempotent);
@@ -269,7 +272,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const { state, httpStatus, code, spend: paid } = verdict;
     const packed = verdict.keepAnswer && reply !== null ? pack(reply) : undefined;
     const answer = packed === undefined ? null : steps.seal.seal(packed, callId);
-    return { state, httpStatus, code, spend: paid, answer };
+    return { state, httpStatus, code, spend: paid, answer, lookAfterMs: steps.lookAfterMs };
   }
 
   function replay(reserved: Extract<Reserved, { kind: 'replay' }>, { call, vendor, requestId }: Passage): Reply {

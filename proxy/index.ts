@@ -5,6 +5,8 @@ import { createControlApp } from './control/app';
 import { type Account, createHandler } from './handle';
 import { newId } from './ids';
 import { Departures } from './inFlight';
+import { createReceiver } from './late/callbacks';
+import { LATE, startPoller } from './late/poller';
 import { Ledger } from './ledger/ledger';
 import { createMetrics } from './metrics';
 import type { ProxyOptions, RunningProxy } from './options';
@@ -64,6 +66,7 @@ async function serve(
   let listening: Listening | undefined = undefined;
   let draining = false;
 
+  const late = { ...LATE, ...options.late };
   const handle = createHandler({
     authenticator: new Authenticator(seal, ledger),
     ledger,
@@ -74,9 +77,11 @@ async function serve(
     epoch,
     budgetWaitMs: options.budgetWaitMs ?? BUDGET_WAIT_MS,
     claimWaitMs: options.claimWaitMs ?? CLAIM_WAIT_MS,
+    lookAfterMs: late.firstMs,
     metrics,
     logger,
   });
+  const poller = startPoller({ ledger, accounts, vendors, metrics, logger, times: late });
   const control = createControlApp({
     ledger,
     options,
@@ -92,6 +97,7 @@ async function serve(
     vaultKeyFor: (keyId) => seal.vaultKeyFor(keyId),
     draining: () => draining,
     metrics,
+    receive: createReceiver({ accounts: options.accounts, vendors, callbackUrl: options.callbackUrl, poller }),
   });
   const answerControl = getRequestListener(control.fetch);
   const running: Listening = await listen(
@@ -102,7 +108,10 @@ async function serve(
     },
     options.host ?? '127.0.0.1',
     options.port ?? 0,
-  );
+  ).catch(async (error: unknown) => {
+    await poller.close();
+    throw error;
+  });
   listening = running;
   const stopPruning = startPruning(ledger, logger);
   logger.info({ url: running.url, accounts: [...accounts.keys()] }, 'the proxy is listening');
@@ -115,7 +124,7 @@ async function serve(
       draining = true;
       stopPruning();
       ledger.wake();
-      await running.drain(upstreamTimeoutMs + 10_000);
+      await Promise.all([running.drain(upstreamTimeoutMs + 10_000), poller.close()]);
       await ledger.idle();
       await Promise.all([...accounts.values()].map(({ forwarder }) => forwarder.close()));
       await ledger.store.close();

@@ -1,6 +1,6 @@
 /** What Prometheus reads. Labels are few and never hold a key, a label or a secret. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { MICROS_PER_USD, REFUSALS } from './contract';
+import { MICROS_PER_USD, type Micros, REFUSALS } from './contract';
 import type { Store } from './stores/store';
 
 /** Pages of 1,000 open calls that one scrape reads: the gauges stop at 20,000 calls instead of stopping the proxy. */
@@ -13,6 +13,8 @@ export interface ProxyMetrics {
   readonly calls: Counter<'vendor' | 'state'>;
   readonly refusals: Counter<'code'>;
   readonly unknownKeys: Counter;
+  /** Counts a call whose price came later and differs from its quote by so much. */
+  readonly adjusted: (vendor: string, byMicros: Micros) => void;
   readonly upstreamSeconds: Histogram<'vendor'>;
   readonly commitSeconds: Histogram;
   readonly commitBatchSize: Histogram;
@@ -41,7 +43,7 @@ const OPEN_GAUGES: readonly OpenGauge[] = [
 ];
 
 /** Makes the metrics of one proxy, on a registry of its own: several proxies may run in one process. */
-export function createMetrics(store: Pick<Store, 'listCalls'>): ProxyMetrics {
+export function createMetrics(store: Pick<Store, 'listCalls' | 'countLate'>): ProxyMetrics {
   const registry = new Registry();
   const registers = [registry];
   const refusals = new Counter({
@@ -53,9 +55,19 @@ export function createMetrics(store: Pick<Store, 'listCalls'>): ProxyMetrics {
   // A counter that begins with its first refusal hides that one from rate().
   for (const code of Object.keys(REFUSALS)) refusals.inc({ code }, 0);
   for (const gauge of OPEN_GAUGES) openCalls(store, registers, gauge);
+  waitingForPrice(store, registers);
+  const adjusted = new Counter({
+    name: 'keybrake_adjusted_total',
+    help: 'Prices that a vendor told later and that differ from the quote, by direction.',
+    labelNames: ['vendor', 'direction'] as const,
+    registers,
+  });
   return {
     registry,
     refusals,
+    adjusted(vendor, byMicros) {
+      if (byMicros !== 0) adjusted.inc({ vendor, direction: byMicros > 0 ? 'up' : 'down' });
+    },
     calls: new Counter({
       name: 'keybrake_calls_total',
       help: 'Calls by the state they went to.',
@@ -98,6 +110,17 @@ function openCalls(store: Pick<Store, 'listCalls'>, registers: Registry[], gauge
     async collect() {
       // NaN is "no value" to Prometheus: while the store is down the other metrics are still read.
       this.set(await readOpen(store, gauge.state).then(gauge.value, () => NaN));
+    },
+  });
+}
+
+function waitingForPrice(store: Pick<Store, 'countLate'>, registers: Registry[]): Gauge {
+  return new Gauge({
+    name: 'keybrake_waiting_for_price_calls',
+    help: 'Calls that are settled at their quote until their vendor tells the price.',
+    registers,
+    async collect() {
+      this.set(await store.countLate().catch(() => NaN));
     },
   });
 }

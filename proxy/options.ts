@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { Micros, VendorId } from './contract';
 import type { VendorSettings } from './vendors';
+import type { LateOptions } from './late/poller';
 import type { Credential } from './vendors/vendor';
 
 /** One vendor credential. Its name in {@link ProxyOptions.accounts} is the `account` of keys and audit rows. */
@@ -41,6 +42,8 @@ export interface ProxyOptions extends VendorSettings {
   readonly budgetWaitMs?: number;
   /** Milliseconds that a call may wait for the first one with its idempotency key; 20,000. */
   readonly claimWaitMs?: number;
+  /** How prices that a vendor tells later are looked for. */
+  readonly late?: Partial<LateOptions>;
 }
 
 export interface RunningProxy {

@@ -26,6 +26,7 @@ describe('a message is worth its quote until Twilio says better', () => {
       objectId: SM,
       vendorId: SM,
       valueMicros: 40_000,
+      late: { from: null },
       amountMicros: 40_000,
       currency: 'usd',
       out: false,
@@ -54,7 +55,10 @@ describe('a message is worth its quote until Twilio says better', () => {
   test('a status callback says the same', () => {
     expect(valueOfMessage({ MessageSid: SM, MessageStatus: 'failed' }, TERMS)).toMatchObject({ valueMicros: 1_000 });
     expect(valueOfMessage({ SmsSid: SM, SmsStatus: 'sent' }, TERMS)).toBeUndefined();
-    expect(valueOfMessage({ MessageSid: SM, MessageStatus: 'sent' }, TERMS, 7)).toMatchObject({ valueMicros: 7 });
+    expect(valueOfMessage({ MessageSid: SM, MessageStatus: 'sent' }, TERMS, { micros: 7, from: null })).toMatchObject({
+      valueMicros: 7,
+      late: { from: null },
+    });
   });
 
   test.each([null, 'OK', [], {}, { sid: SM }, { status: 'queued' }])('%j is not understood', (answer) => {

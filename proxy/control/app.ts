@@ -1,6 +1,7 @@
 /**
  * The control plane as one `fetch`. `/healthz`, `/readyz`, `/metrics` and `/openapi.json` need no key: they hold no
- * secret, no key id and no label, and probes have none. All below `/vault` needs one.
+ * secret, no key id and no label, and probes have none. All below `/vault` needs one, but for the callbacks of vendors,
+ * which sign.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { OpenAPIHono, type z } from '@hono/zod-openapi';
@@ -11,6 +12,7 @@ import { HTTPException } from 'hono/http-exception';
 import { CONTROL_ERRORS, ControlError, type IssuedKey } from '../contract';
 import type { VendorView } from '../endpoints';
 import { newId } from '../ids';
+import type { Receiver } from '../late/callbacks';
 import type { ProxyMetrics } from '../metrics';
 import type { ProxyOptions } from '../options';
 import type { Rows } from '../stores/store';
@@ -50,6 +52,8 @@ export interface ControlDeps {
   /** Is the proxy stopping? Then it is not ready. */
   readonly draining: () => boolean;
   readonly metrics: ProxyMetrics;
+  /** Takes what vendors post. */
+  readonly receive: Receiver;
 }
 
 export interface ControlApp {
@@ -68,6 +72,7 @@ export function createControlApp(deps: ControlDeps): ControlApp {
   });
   app.onError((error, c) => failed(deps, error, c));
   app.notFound((c) => errorAnswer(c, new ControlError('not_found', 'There is no such path.')));
+  addCallbacks(app, deps);
   app.use('/vault/*', authenticated(deps.options), limitedBody);
   app.get('/vault/keys', adminOnly);
   app.post('/vault/calls/:call_id/resolve', adminOnly);
@@ -202,6 +207,18 @@ function addProbes(app: App, { ledger, draining, metrics }: ControlDeps): void {
     description: 'KEYBRAKE_API_KEY (admin) or KEYBRAKE_WORKER_KEY (worker).',
   });
   app.doc31('/openapi.json', routes.DOCUMENT);
+}
+
+/** Before the keys are asked for: a vendor has none, it signs. */
+function addCallbacks(app: App, { receive }: ControlDeps): void {
+  app.post('/vault/callbacks/:vendor', limitedBody, async (c) => {
+    const callback = {
+      vendor: c.req.param('vendor'),
+      body: await c.req.text(),
+      header: (name: string) => c.req.header(name),
+    };
+    return c.body(null, await receive(callback));
+  });
 }
 
 function secretOf(deps: ControlDeps, key: KeyRow): Pick<IssuedKey, 'vault_key' | 'base_url' | 'account_id'> {

@@ -89,6 +89,32 @@ export function moved(budget: BudgetRow, { settled, out, held, unknown, from, to
   return after;
 }
 
+/** Movements of one step, so that a budget is written once however often it moves. */
+export interface Mover {
+  /** The budget as it is after the movements so far. */
+  get(budgetId: string): BudgetRow;
+  move(budgetId: string, movement: Movement): void;
+  /** Writes the budgets that moved, and answers them. */
+  write(): readonly BudgetRow[];
+}
+
+export function mover(rows: Rows): Mover {
+  const after = new Map<string, BudgetRow>();
+  const get = (id: string) => {
+    const row = after.get(id) ?? rows.get('budgets', id);
+    assert(row !== undefined, `budget ${id} does not exist`);
+    return row;
+  };
+  return {
+    get,
+    move: (id, movement) => void after.set(id, moved(get(id), movement)),
+    write() {
+      for (const budget of after.values()) rows.put('budgets', budget);
+      return [...after.values()];
+    },
+  };
+}
+
 export type Fit = 'fits' | 'busy' | 'exhausted' | 'exhausted_by_unknown';
 
 /** Does a call fit this budget now? */

@@ -4,7 +4,8 @@ import type { CallState, Micros } from '../contract';
 import type { Rows } from '../stores/store';
 import type { BudgetRow, CallRow } from '../stores/tables';
 import type { Valuation } from '../vendors/vendor';
-import { moved, type Movement } from './budgets';
+import { type Mover, mover, type Movement } from './budgets';
+import { adjust, awaitPrice, hasten } from './late';
 import { revalue, sharesOf, type SpendChange, takeOver } from './spend';
 
 export type Outcome =
@@ -15,6 +16,8 @@ export type Outcome =
       /** The value of a vendor object, or a plain cost. */
       readonly spend: ObjectSpend | Cost;
       readonly answer: Buffer | null;
+      /** Milliseconds until a price that comes later is looked for; {@link LOOK_FIRST_MS}. */
+      readonly lookAfterMs?: number;
     }
   | { readonly state: 'released'; readonly httpStatus: number | null; readonly code: string | null }
   | {
@@ -46,6 +49,8 @@ export interface Finished {
   readonly budgets: readonly BudgetRow[];
   /** False: the call had ended before; nothing was changed. */
   readonly changed: boolean;
+  /** What an earlier call, whose price was waited for, costs more since this one's answer. */
+  readonly adjustedMicros?: Micros;
 }
 
 /** Transitions of DESIGN 5.1. */
@@ -65,31 +70,28 @@ export function finish(rows: Rows, now: number, callId: string, outcome: Outcome
   keepRequest(rows, before, outcome);
   if (NEXT[before.state]?.includes(outcome.state) !== true) return { call: before, budgets: [], changed: false };
 
-  const budgets = new Map<string, BudgetRow>();
-  const move = (id: string, movement: Movement) => {
-    const row = budgets.get(id) ?? rows.get('budgets', id);
-    assert(row !== undefined, `budget ${id} does not exist`);
-    budgets.set(id, moved(row, movement));
-  };
+  const moves = mover(rows);
   const holds = JSON.parse(before.budgets) as [string, Micros][];
-  for (const [id, micros] of holds) move(id, fromTo(before.state, outcome.state, micros));
+  for (const [id, micros] of holds) moves.move(id, fromTo(before.state, outcome.state, micros));
 
   const paid =
     outcome.state === 'settled'
       ? settle(
           rows,
+          now,
           before,
           outcome,
           holds.map(([id]) => id),
-          move,
+          moves,
         )
       : undefined;
   const call = ended(before, now, outcome, paid);
   rows.put('calls', call);
-  for (const budget of budgets.values()) rows.put('budgets', budget);
+  const budgets = moves.write();
   if (before.state === 'released') reclaim(rows, call);
   rows.event({ kind: `call.${outcome.state}`, actor, key_id: call.key_id, call_id: callId, data: note(before, paid) });
-  return { call, budgets: [...budgets.values()], changed: true };
+  const adjusted = paid?.adjustedMicros === undefined ? {} : { adjustedMicros: paid.adjustedMicros };
+  return { call, budgets, changed: true, ...adjusted };
 }
 
 /** An unknown call that was sent again and stays unknown: now its request is known, if it was not. */
@@ -118,30 +120,36 @@ interface Paid {
   readonly micros: Micros;
   readonly vendorId: string | null;
   readonly objectId: string | null;
+  readonly adjustedMicros?: Micros;
 }
 
 function settle(
   rows: Rows,
+  now: number,
   call: CallRow,
-  { spend }: Extract<Outcome, { state: 'settled' }>,
+  { spend, lookAfterMs }: Extract<Outcome, { state: 'settled' }>,
   budgetIds: readonly string[],
-  move: (id: string, movement: Movement) => void,
+  moves: Mover,
 ): Paid {
   if (!('object' in spend)) {
     const { micros, out, vendorId } = spend;
-    for (const id of budgetIds) move(id, { settled: micros, out: out ? micros : 0 });
+    for (const id of budgetIds) moves.move(id, { settled: micros, out: out ? micros : 0 });
     return { micros, vendorId, objectId: call.object_id };
   }
   const { object, mode } = spend;
   const objectId = `${call.account}/${object.objectId}`;
   const known = rows.get('objects', objectId);
+  const paysNothing = { micros: 0, vendorId: object.vendorId, objectId };
+  if (mode === 'lowers' && hasten(rows, now, objectId, 0)) {
+    return { ...paysNothing, adjustedMicros: lower(rows, call, objectId, object.valueMicros, moves) };
+  }
   if (mode === 'lowers' && object.valueMicros >= (known?.value_micros ?? 0)) {
-    return { micros: 0, vendorId: object.vendorId, objectId };
+    return paysNothing;
   }
   const before = sharesOf(known);
   const payer = { key: call.key_id, budgets: budgetIds };
   const change = (mode === 'takes_over' ? takeOver : revalue)(before, payer, object.valueMicros);
-  applyChange(change, object.out, move);
+  applyChange(change, object.out, moves);
   rows.put('objects', {
     object_id: objectId,
     currency: object.currency,
@@ -150,13 +158,26 @@ function settle(
     amount_micros: object.amountMicros,
     shares: JSON.stringify(change.shares),
   });
+  if (object.late !== undefined) {
+    awaitPrice(rows, now, { call_id: call.call_id, object_id: objectId }, object.late.from, lookAfterMs);
+  }
   // What the call changed for its own key: a take-over pays the whole, less what the key paid before.
   const own = change.changes.get(`key:${call.key_id}`) ?? object.valueMicros - (known?.value_micros ?? 0);
   return { micros: own, vendorId: object.vendorId, objectId };
 }
 
-function applyChange({ changes }: SpendChange, out: boolean, move: (id: string, movement: Movement) => void): void {
-  for (const [id, micros] of changes) if (micros !== 0) move(id, { settled: micros, out: out ? micros : 0 });
+/**
+ * The answer to a free call tells the price of one that is waited for: what it lowers, it lowers on that call. Whether
+ * it is the last word is for the look that follows to say, which reads it on the payer's own terms.
+ */
+function lower(rows: Rows, { key_id: keyId }: CallRow, objectId: string, valueMicros: Micros, moves: Mover): Micros {
+  const late = rows.get('late', objectId);
+  if (late === undefined || valueMicros >= (rows.get('objects', objectId)?.value_micros ?? 0)) return 0;
+  return adjust(rows, late, valueMicros, moves, `key:${keyId}`).byMicros;
+}
+
+function applyChange({ changes }: SpendChange, out: boolean, moves: Mover): void {
+  for (const [id, micros] of changes) if (micros !== 0) moves.move(id, { settled: micros, out: out ? micros : 0 });
 }
 
 function ended(call: CallRow, now: number, outcome: Outcome, paid: Paid | undefined): CallRow {

@@ -10,7 +10,7 @@ import { loadDriver } from './driver';
 import { Recent } from './recent';
 import type { CallQuery, KeyQuery, ListedCall, Rows, Store } from './store';
 import { StoreError } from './store';
-import { type KeyRow, type NewEvent, SCHEMA_VERSION, TABLES, type Table, type TableName } from './tables';
+import { type KeyRow, type LateRow, type NewEvent, SCHEMA_VERSION, TABLES, type Table, type TableName } from './tables';
 import { type Change, WorkingSet } from './workingSet';
 
 /**
@@ -75,6 +75,12 @@ export function openSqlite(path: string): Store {
     async listKeys(query) {
       const { sql, values } = keysSql(query);
       return db.prepare(sql).all(...values) as KeyRow[];
+    },
+    async listLate({ dueAt, limit }) {
+      return statements.listLate.all(dueAt, limit) as LateRow[];
+    },
+    async countLate() {
+      return (statements.countLate.get() as { count: number }).count;
     },
     acceptsHolds,
     async ping() {
@@ -190,6 +196,10 @@ function prepare(db: Database.Database) {
     }),
     insertColumns: each((_, table) => columns(table)),
     updateColumns: each((_, table) => [...Object.keys(table.mutable), table.key]),
+    listLate: db.prepare(
+      `SELECT ${columns(TABLES.late).join(', ')} FROM late WHERE state = 'waiting' AND next_look <= ? ORDER BY next_look, object_id LIMIT ?`,
+    ),
+    countLate: db.prepare("SELECT COUNT(*) AS count FROM late WHERE state = 'waiting'"),
     event: db.prepare(
       'INSERT INTO events (at, kind, actor, key_id, job_id, call_id, data) VALUES (?, ?, ?, ?, ?, ?, ?)',
     ),

@@ -4,7 +4,7 @@
  * one `commit`.
  */
 import type { CallState } from '../contract';
-import type { CallRow, KeyRow, NewEvent, RowTypes, SealedColumn, TableName } from './tables';
+import type { CallRow, KeyRow, LateRow, NewEvent, RowTypes, SealedColumn, TableName } from './tables';
 
 /** The rows as one commit sees and changes them. Reads see the writes before them. */
 export interface Rows {
@@ -56,6 +56,10 @@ export interface Store {
   listCalls(query: CallQuery): Promise<ListedCall[]>;
   /** Newest first. */
   listKeys(query: KeyQuery): Promise<KeyRow[]>;
+  /** Prices that are waited for and to be looked for by `dueAt`, the longest due first. */
+  listLate(query: { readonly dueAt: number; readonly limit: number }): Promise<LateRow[]>;
+  /** How many calls wait for their price. */
+  countLate(): Promise<number>;
   /** False while nothing new may be held, so that what is held can still be settled: the disk is nearly full. */
   acceptsHolds(): boolean;
   /** Rejects when the store cannot be written, the disk being nearly full among the reasons. */

@@ -126,6 +126,20 @@ export interface Share {
   readonly budgets: readonly string[];
 }
 
+/** A call that was settled at its quote, because its vendor tells the price later. */
+export interface LateRow {
+  /** The object whose price it is: {@link ObjectRow.object_id}. */
+  readonly object_id: string;
+  readonly call_id: string;
+  /** From when on the vendor may know: the call's end, or the time at which a scheduled message is sent. */
+  readonly since: number;
+  /** `known`: the price is settled. `given_up`: the vendor never told, and the quote stays. */
+  readonly state: 'waiting' | 'known' | 'given_up';
+  readonly next_look: number;
+  readonly looked_at: number | null;
+  readonly looks: number;
+}
+
 /** Refusals of one key and code, counted once they are no longer written as rows. */
 export interface RefusalRow {
   /** `<key_id>/<code>`. */
@@ -151,6 +165,7 @@ export interface RowTypes {
   readonly calls: CallRow;
   readonly claims: ClaimRow;
   readonly objects: ObjectRow;
+  readonly late: LateRow;
   readonly refusals: RefusalRow;
   readonly issues: IssueRow;
   readonly meta: MetaRow;
@@ -232,6 +247,12 @@ export const TABLES = {
     mutable: { value_micros: 'integer', amount_micros: 'integer', shares: 'text' },
     indices: [],
   },
+  late: {
+    key: 'object_id',
+    fixed: { object_id: 'text', call_id: 'text', since: 'integer' },
+    mutable: { state: 'text', next_look: 'integer', looked_at: 'integer', looks: 'integer' },
+    indices: ["late_waiting ON late (next_look, object_id) WHERE state = 'waiting'"],
+  },
   refusals: { key: 'refusal_id', fixed: { refusal_id: 'text' }, mutable: { count: 'integer' }, indices: [] },
   issues: { key: 'issue_id', fixed: { issue_id: 'text', key_id: 'text', fingerprint: 'text' }, mutable: {}, indices: [] },
   meta: { key: 'name', fixed: { name: 'text' }, mutable: { value: 'text' }, indices: [] },
@@ -241,4 +262,4 @@ export const TABLES = {
 export type SealedColumn = 'answer' | 'request';
 
 /** Bumped with every change of a table; a store written by a newer version is refused. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;

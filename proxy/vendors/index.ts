@@ -11,6 +11,11 @@ import type { Vendor } from './vendor';
 export interface VendorSettings {
   /** Prices in micro-dollars, over those that are shipped. */
   readonly prices?: { readonly twilio?: Partial<TwilioPrices>; readonly resend?: Partial<ResendPrices> };
+  /**
+   * Where vendors reach the proxy, e.g. `https://keybrake.example.com`: they are asked to post to `/vault/callbacks/` below
+   * it when something becomes of a call. Without it prices that come later are only looked for.
+   */
+  readonly callbackUrl?: string;
   /** Vendors of the operator's own, by name. */
   readonly vendors?: Readonly<Record<string, CustomVendor>>;
 }
@@ -20,9 +25,15 @@ export type Vendors = ReadonlyMap<VendorId, Vendor>;
 
 const BUILT_IN: Readonly<Record<BuiltInVendorId, (settings: VendorSettings) => Vendor>> = {
   stripe: () => stripe,
-  twilio: ({ prices }) => twilioWith(prices?.twilio),
+  twilio: ({ prices, callbackUrl }) =>
+    twilioWith(prices?.twilio, callbackUrl && callbackAddress(callbackUrl, 'twilio')),
   resend: ({ prices }) => resendWith(prices?.resend),
 };
+
+/** What a vendor is told as the address to post to. */
+export function callbackAddress(callbackUrl: string, vendorId: VendorId): string {
+  return `${callbackUrl}/vault/callbacks/${vendorId}`;
+}
 
 /** The registry of one proxy. Throws an Error for a vendor's name that is taken, or none. */
 export function createVendors(settings: VendorSettings = {}): Vendors {

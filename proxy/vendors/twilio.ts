@@ -2,6 +2,7 @@
 import { type RefusalCode, type RefusalDetails, REFUSALS } from '../contract';
 import { valueIfAny } from '../form';
 import { free, pricing, refused } from './pricing';
+import { twilioCallbacks, withCallback } from './twilio-callback';
 import {
   callPrice,
   lookupPrice,
@@ -14,8 +15,11 @@ import { twilioPrices, type TwilioPrices } from './twilio-prices';
 import { madeValue, newsValue, quotedValue, valueOfCall, valueOfMessage } from './twilio-value';
 import { CLEAR_REFUSALS, noMoney, type Redirection, type Route, type Vendor, type VendorRequest } from './vendor';
 
-/** Twilio with the operator's prices. No call of Twilio's takes an idempotency key: none is ever sent twice. */
-export function twilioWith(own?: Partial<TwilioPrices>): Vendor {
+/**
+ * Twilio with the operator's prices, and where it posts what becomes of a message or call. No call of Twilio's takes an
+ * idempotency key: none is ever sent twice.
+ */
+export function twilioWith(own?: Partial<TwilioPrices>, callbackUrl?: string): Vendor {
   return {
     id: 'twilio',
     origin: 'https://api.twilio.com',
@@ -25,7 +29,7 @@ export function twilioWith(own?: Partial<TwilioPrices>): Vendor {
       return { authorization: `Basic ${pair}` };
     },
     idempotencyHeader: null,
-    routes: routesWith(twilioPrices(own)),
+    routes: routesWith(twilioPrices(own), callbackUrl),
     forbidden: FORBIDDEN.map((pattern) => ({ method: '*', pattern })),
     passHeaders: ['accept', 'user-agent', 'x-twilio-client'],
     repeats: TWILIO_REPEATS,
@@ -35,6 +39,7 @@ export function twilioWith(own?: Partial<TwilioPrices>): Vendor {
       return `/2010-04-01/Accounts/${accountId ?? ''}/${list}/${objectId}.json`;
     },
     lookupValue: (answer, terms) => valueOfMessage(answer, terms) ?? valueOfCall(answer, terms),
+    callbacks: twilioCallbacks,
     currencyOf: () => undefined,
     toMicros: () => undefined,
     clearRefusals: CLEAR_REFUSALS,
@@ -46,13 +51,14 @@ export function twilioWith(own?: Partial<TwilioPrices>): Vendor {
 }
 
 // prettier-ignore
-function routesWith(prices: TwilioPrices): readonly Route[] {
+function routesWith(prices: TwilioPrices, callbackUrl?: string): readonly Route[] {
+  const told = (price: Route['price']) => withCallback(price, callbackUrl);
   return [
-    route('POST', '/2010-04-01/Accounts/:AccountSid/Messages.json',      messagePrice(prices), madeValue(valueOfMessage)),
+    route('POST', '/2010-04-01/Accounts/:AccountSid/Messages.json',      told(messagePrice(prices)), madeValue(valueOfMessage)),
     route('POST', '/2010-04-01/Accounts/:AccountSid/Messages/:Sid.json', messageUpdate,        newsValue(valueOfMessage)),
     route('GET',  '/2010-04-01/Accounts/:AccountSid/Messages.json',      free,                 nothingSaid),
     route('GET',  '/2010-04-01/Accounts/:AccountSid/Messages/:Sid.json', ofPath,               newsValue(valueOfMessage)),
-    route('POST', '/2010-04-01/Accounts/:AccountSid/Calls.json',         callPrice(prices),    madeValue(valueOfCall)),
+    route('POST', '/2010-04-01/Accounts/:AccountSid/Calls.json',         told(callPrice(prices)),    madeValue(valueOfCall)),
     route('POST', '/2010-04-01/Accounts/:AccountSid/Calls/:Sid.json',    callUpdate,           newsValue(valueOfCall)),
     route('GET',  '/2010-04-01/Accounts/:AccountSid/Calls.json',         free,                 nothingSaid),
     route('GET',  '/2010-04-01/Accounts/:AccountSid/Calls/:Sid.json',    ofPath,               newsValue(valueOfCall)),

@@ -113,6 +113,11 @@ export interface Valuation {
   readonly out: boolean;
   /** The vendor's id for the audit row. */
   readonly vendorId: string | null;
+  /**
+   * `valueMicros` is the quote: the vendor tells the price later. `from`: milliseconds of the time at which it begins,
+   * where that is not now.
+   */
+  readonly late?: { readonly from: number | null };
 }
 
 /** A call that was sent, for reading its answer. */
@@ -140,6 +145,22 @@ export interface Route {
    * unknown. Never throws.
    */
   readonly value: (status: number, answer: unknown, terms: PricingTerms, sent: SentCall) => Valuation | undefined;
+}
+
+/** What a vendor posts to the proxy when something becomes of an object: {@link Vendor.callbacks}. */
+export interface Callbacks {
+  /** Did the vendor sign it for this account? Undefined: the credential is not what it signs with. */
+  readonly isGenuine: (post: CallbackPost, credential: Credential) => boolean | undefined;
+  /** The object that there may be news of, and its account. Undefined: it has only begun, or is not understood. */
+  readonly news: (fields: FormPairs) => { readonly accountId: string; readonly objectId: string } | undefined;
+}
+
+export interface CallbackPost {
+  /** The address that the vendor was told. */
+  readonly url: string;
+  readonly fields: FormPairs;
+  /** By lower-cased name. */
+  readonly header: (name: string) => string | undefined;
 }
 
 export interface Redirection {
@@ -173,6 +194,8 @@ export interface Vendor {
   readonly lookupPath: (objectId: string, accountId?: string) => string;
   /** Reads the look-up's answer. Undefined: not understood, or in a currency without a rate (see `currencyOf`). */
   readonly lookupValue: (answer: unknown, terms: PricingTerms) => Valuation | undefined;
+  /** Absent: the vendor posts nothing that the proxy would listen to. */
+  readonly callbacks?: Callbacks;
   /** The currency code of a payment object as the vendor gives it, so that a missing rate can be named. */
   readonly currencyOf: (answer: unknown) => string | undefined;
   /**

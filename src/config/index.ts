@@ -9,7 +9,7 @@ import { readAccounts } from './accounts';
 import { Complaints } from './complaints';
 import { readConfigFile } from './file';
 import { vendorSettings } from './prices';
-import { readPort, readProxyUrl, readTls } from './network';
+import { readCallbackUrl, readPort, readProxyUrl, readTls } from './network';
 import { type Environment, checkNames, read } from './variables';
 
 export { type Complaint, ConfigError } from './complaints';
@@ -30,6 +30,7 @@ export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOpti
   const host = read(env, 'KEYBRAKE_HOST') ?? DEFAULT_HOST;
   const port = readPort(env, 'KEYBRAKE_PORT', complaints) ?? DEFAULT_PORT;
   const publicUrl = readProxyUrl(env, complaints);
+  const callbackUrl = readCallbackUrl(env, complaints);
   const store = readStore(env, complaints);
   const apiKey = readRoleKey(env, 'KEYBRAKE_API_KEY', complaints, REQUIRED);
   const workerKey = readRoleKey(env, 'KEYBRAKE_WORKER_KEY', complaints);
@@ -56,6 +57,7 @@ export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOpti
     ...(masterKeys !== undefined && { masterKeys }),
     ...(tls !== undefined && { tls }),
     ...(publicUrl !== undefined && { publicUrl: trimmed(publicUrl) }),
+    ...(callbackUrl !== undefined && { callbackUrl: trimmed(callbackUrl) }),
   };
 }
 

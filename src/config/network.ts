@@ -28,16 +28,26 @@ export function parseOrigin(setting: string, text: string, complaints: Complaint
 
 /** Reads `KEYBRAKE_URL`. Keys must not travel beyond loopback in plain text unless that is asked for. */
 export function readProxyUrl(env: Environment, complaints: Complaints): URL | undefined {
-  const text = read(env, 'KEYBRAKE_URL');
+  return readAddress(env, 'KEYBRAKE_URL', 'would send keys in plain text beyond this machine.', complaints);
+}
+
+/** Reads `KEYBRAKE_CALLBACK_URL`. What vendors post names people's telephone numbers. */
+export function readCallbackUrl(env: Environment, complaints: Complaints): URL | undefined {
+  const problem = 'would have telephone numbers posted in plain text.';
+  return readAddress(env, 'KEYBRAKE_CALLBACK_URL', problem, complaints);
+}
+
+function readAddress(env: Environment, name: string, inPlainText: string, complaints: Complaints): URL | undefined {
+  const text = read(env, name);
   if (text === undefined) return undefined;
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.username + url.password + url.search !== '') {
-    return complaints.add('KEYBRAKE_URL', 'is not an http(s) address.', 'Write it like http://127.0.0.1:8787.');
+    return complaints.add(name, 'is not an http(s) address.', 'Write it like http://127.0.0.1:8787.');
   }
   if (url.protocol === 'http:' && !isLoopback(url.hostname) && !allowsPlaintext(env)) {
     return complaints.add(
-      'KEYBRAKE_URL',
-      'would send keys in plain text beyond this machine.',
+      name,
+      inPlainText,
       'Use https, or set KEYBRAKE_ALLOW_PLAINTEXT=1 where the network is trusted.',
     );
   }

@@ -16,6 +16,7 @@ export const VARIABLES = {
   KEYBRAKE_HOST:            { for: 'proxy',   byDefault: '127.0.0.1', meaning: 'Address the proxy listens on.' },
   KEYBRAKE_PORT:            { for: 'all',     byDefault: '8787', meaning: 'Port the proxy listens on.' },
   KEYBRAKE_URL:             { for: 'all',     byDefault: 'http://127.0.0.1:8787', meaning: 'Where workers, the CLI and SDKs reach the proxy.' },
+  KEYBRAKE_CALLBACK_URL:    { for: 'proxy',   byDefault: 'none: prices are only looked for', meaning: 'Where Twilio reaches the proxy to say what became of a text or call: /vault/callbacks/ below it.' },
   KEYBRAKE_STORE:           { for: 'proxy',   byDefault: 'sqlite:./keybrake.db', meaning: 'The ledger. This release has SQLite only.' },
   KEYBRAKE_API_KEY:         { for: 'all',     byDefault: '', meaning: 'Bearer of the admin role: at least 20 characters.' },
   KEYBRAKE_WORKER_KEY:      { for: 'all',     byDefault: '', meaning: 'Bearer of the worker role: at least 20 characters.' },

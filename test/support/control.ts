@@ -71,6 +71,7 @@ export async function startControl(given: Partial<ProxyOptions> = {}) {
     vaultKeyFor: (keyId) => seal.vaultKeyFor(keyId),
     draining: () => state.draining,
     metrics: createMetrics(store),
+    receive: async () => 404,
   });
   const listener = getRequestListener(app.fetch);
   const server = createServer((request, response) => void listener(request, response));
