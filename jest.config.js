@@ -3,8 +3,6 @@ module.exports = {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],
   testMatch: ['**/*.test.ts'],
-  // Random runs hunt for what no test names yet: `npm run chaos`. They are not part of `npm test`.
-  testPathIgnorePatterns: ['/node_modules/', ...(process.env.CHAOS_SEEDS ? [] : ['workflow-chaos'])],
   transform: {
     '^.+\\.ts$': [
       '@swc/jest',

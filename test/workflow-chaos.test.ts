@@ -1,6 +1,9 @@
 /** Operators, faults and shutdowns at random moments. Whatever happens: the books of run, proxy and vendor agree. */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Context } from '@temporalio/activity';
 import { WorkflowFailedError } from '@temporalio/client';
+import { Worker, type WorkerInterceptors } from '@temporalio/worker';
 import type { RunReport } from '../activities/contract/plan';
 import { pauseSignal, raiseCapUpdate, resumeSignal, revokeSignal, statusQuery } from '../workflows';
 import {
@@ -8,6 +11,7 @@ import {
   failedTasks,
   inputFor,
   keyWith,
+  pluginFor,
   type RunHandle,
   type Stack,
   startRun,
@@ -42,7 +46,32 @@ const ACTS: readonly ((handle: RunHandle) => Promise<unknown>)[] = [
   async (handle) => stack.proxy.client.revokeKey((await handle.query(statusQuery)).keyId ?? 'none', 'chaos'),
 ];
 
-const LIMITS = { unitsPerPage: 7, activitiesInRoot: 25, unitsPerShardRun: 12, recordsPerShard: 20, shardsRunning: 2 };
+/** Control activities answer when they like, also after their workflow task has begun to heartbeat. */
+function lateControl(random: () => number): WorkerInterceptors {
+  return {
+    activity: [
+      () => ({
+        inbound: {
+          async execute(input, next) {
+            const { activityType } = Context.current().info;
+            const late = /issue|revoke|spend|raise/.test(activityType) && random() < 0.5;
+            if (late) await sleep(random() * 2_000);
+            return next(input);
+          },
+        },
+      }),
+    ],
+  };
+}
+
+const LIMITS = {
+  unitsPerPage: 7,
+  activitiesInRoot: 25,
+  unitsPerShardRun: 12,
+  recordsPerShard: 20,
+  shardsRunning: 2,
+  spendPollMs: 200,
+};
 
 /** The report, also of a run that was cancelled or failed. */
 async function reportOf(handle: RunHandle): Promise<Partial<RunReport> | undefined> {
@@ -62,7 +91,7 @@ test.each(SEEDS)(
   async (seed) => {
     const random = randomFrom(seed);
     const taskQueue = `chaos-${randomUUID()}`;
-    const setup = { plugin: { limits: LIMITS } };
+    const setup = { plugin: { limits: LIMITS }, worker: { interceptors: lateControl(randomFrom(seed + 1_000)) } };
     let worker = await startWorker(stack, taskQueue, setup);
     stack.sandbox.setFaults({ dropAfter: 0.02, dropBefore: 0.02, error500After: 0.02, rate429: 0.02, seed });
     const handles = await Promise.all(
@@ -75,7 +104,11 @@ test.each(SEEDS)(
           key: keyWith({ usdCap: random() < 0.4 ? 150 : 1_000 }),
           ...(index % 4 === 1 && { recordsPerActivity: 8 }),
         };
-        return { prefix, count, handle: await startRun(stack, taskQueue, inputFor(path, change)) };
+        return {
+          prefix,
+          count,
+          handle: await startRun(stack, taskQueue, inputFor(path, change), { workflowTaskTimeout: '1s' }),
+        };
       }),
     );
     const acts = handles.map(async ({ handle }) => {
@@ -91,6 +124,7 @@ test.each(SEEDS)(
       const charged = stack.sandbox.charges().filter(({ customer }) => customer?.startsWith(`${prefix}_`));
       const { jobId, records } = await handle.query(statusQuery);
       expect(await failedTasks(handle)).toEqual([]);
+      await Worker.runReplayHistory({ plugins: [pluginFor(stack)] }, await handle.fetchHistory(), handle.workflowId);
       if (jobId === null) continue;
       const { spend } = await stack.proxy.client.getJob(jobId);
       const executed = charged.length;

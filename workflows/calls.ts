@@ -3,7 +3,13 @@
  * Every activity waits for its cancellation to complete, because the SDK's real default, TRY_CANCEL, would forget a
  * paid call that is under way; and none is dispatched eagerly, because that goes around the task queue's rate limit.
  */
-import { CancellationScope, type ActivityOptions, proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  type ActivityOptions,
+  condition,
+  proxyActivities,
+  proxyLocalActivities,
+} from '@temporalio/workflow';
 import type { KeybrakeActivities } from '../activities/types';
 import type { ACTIVITIES } from '../activities/contract/plan';
 
@@ -100,5 +106,30 @@ export function callLocal<N extends LocalName>(
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',
     summary,
   });
-  return CancellationScope.nonCancellable(() => activities[name]?.(input) as Promise<Answer<N>>);
+  return CancellationScope.nonCancellable(async () => {
+    try {
+      return await (activities[name]?.(input) as Promise<Answer<N>>);
+    } finally {
+      await afterOtherNews();
+    }
+  });
+}
+
+/** More rounds than any chain of ours waits for, between news and what it schedules. */
+const ROUNDS = 8;
+
+/**
+ * Lets all other news of this activation take effect first. A local activity that ends while its workflow task has
+ * other news is told of in an activation of its own, after that news; at replay, in the same one. Were its answer acted
+ * on first, the commands of the replay would come in another order than those of the history.
+ */
+async function afterOtherNews(): Promise<void> {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    let asked = false;
+    await condition(() => {
+      const again = asked;
+      asked = true;
+      return again;
+    });
+  }
 }
