@@ -108,7 +108,8 @@ export function callLocal<N extends LocalName>(
   });
   return CancellationScope.nonCancellable(async () => {
     try {
-      return await (activities[name]?.(input) as Promise<Answer<N>>);
+      const answer = await (activities[name]?.(input) as Promise<unknown>);
+      return answer as Answer<N>;
     } finally {
       await afterOtherNews();
     }

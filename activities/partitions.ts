@@ -1,0 +1,99 @@
+/**
+ * Lines on disk, cut by a hash of what they belong to: what does not fit into memory as a whole is worked off a part
+ * at a time. Parts keep the order in which they were written.
+ */
+import { createReadStream, createWriteStream, type WriteStream } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { finished } from 'node:stream/promises';
+
+/** Characters that are gathered for a part before they are written. */
+const WRITE_CHARS = 32 * 1024;
+
+export class Partitions<T> {
+  readonly #files: readonly WriteStream[];
+  readonly #paths: readonly string[];
+  readonly #gathered: string[];
+
+  private constructor(paths: readonly string[]) {
+    this.#paths = paths;
+    this.#files = paths.map((path) => createWriteStream(path, { flags: 'wx', mode: 0o600 }));
+    this.#gathered = paths.map(() => '');
+  }
+
+  /** `folder` is made when it is absent; `name` tells several sets in one folder apart. */
+  static async open<T>(folder: string, name: string, count: number): Promise<Partitions<T>> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    return new Partitions<T>(Array.from({ length: count }, (_, index) => join(folder, `${name}-${index}.ndjson`)));
+  }
+
+  get count(): number {
+    return this.#paths.length;
+  }
+
+  /** The part that a text belongs to. */
+  partOf(text: string): number {
+    let hash = 5381;
+    for (let at = 0; at < text.length; at += 1) hash = (hash * 33 + text.charCodeAt(at)) % 2_147_483_647;
+    return hash % this.count;
+  }
+
+  async write(part: number, value: T): Promise<void> {
+    const text = `${this.#gathered[part]}${JSON.stringify(value)}\n`;
+    this.#gathered[part] = text.length < WRITE_CHARS ? text : '';
+    if (text.length >= WRITE_CHARS) await this.#flush(part, text);
+  }
+
+  /** Nothing is written any more. */
+  async close(): Promise<void> {
+    for (const [part, text] of this.#gathered.entries()) {
+      if (text !== '') await this.#flush(part, text);
+      this.#files[part]?.end();
+    }
+    await Promise.all(this.#files.map((file) => finished(file)));
+  }
+
+  async *read(part: number): AsyncGenerator<T> {
+    const path = this.#paths[part];
+    if (path === undefined) return;
+    for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
+      yield JSON.parse(line) as T;
+    }
+  }
+
+  async #flush(part: number, text: string): Promise<void> {
+    const file = this.#files[part];
+    if (file === undefined || file.write(text)) return;
+    await new Promise<void>((resolve, reject) => {
+      const done = (): void => {
+        file.off('drain', done).off('error', reject);
+        resolve();
+      };
+      file.once('drain', done).once('error', reject);
+    });
+  }
+}
+
+/** Merges sequences that are each in the order of `rankOf` into one. */
+export async function* merged<T>(parts: readonly AsyncGenerator<T>[], rankOf: (value: T) => number): AsyncGenerator<T> {
+  const heads = await Promise.all(parts.map((part) => part.next()));
+  for (;;) {
+    let first = -1;
+    for (const [index, { done, value }] of heads.entries()) {
+      if (done === true) continue;
+      const least = heads[first];
+      if (least === undefined || rankOf(value) < rankOf(least.value as T)) first = index;
+    }
+    const head = heads[first];
+    const part = parts[first];
+    if (head === undefined || part === undefined || head.done === true) return;
+    yield head.value;
+    heads[first] = await part.next();
+  }
+}
+
+/** Takes the folder of closed partitions away. */
+export function discard(folder: string): Promise<void> {
+  return rm(folder, { recursive: true, force: true });
+}
