@@ -12,6 +12,7 @@ import {
   type RecordResult,
 } from './contract/plan';
 import { decide, toOutcomeRow, type Decision, type OutcomeRow } from './outcome';
+import { discard, merged, Partitions } from './partitions';
 import { activityIdFor } from './recordKeys';
 import { resolveResults, type SourceEnv } from './sources/paths';
 import { readRange } from './sources/read';
@@ -56,15 +57,23 @@ export interface ResultsWritten {
   readonly records: OutcomeCounts;
 }
 
+/** Rows of a job up to which all of them are kept in memory, about 400 bytes each. */
+const ROWS_IN_MEMORY = 50_000;
+const PARTS = 64;
+
 /** Writes `plan.results` whole or not at all, and answers the counts. Doing it again replaces the file. */
-export async function writeResults(request: ResultsRequest, env: SourceEnv): Promise<ResultsWritten> {
+export async function writeResults(
+  request: ResultsRequest,
+  env: SourceEnv,
+  rowsInMemory = ROWS_IN_MEMORY,
+): Promise<ResultsWritten> {
   const { plan } = request;
   const path = plan.results?.path ?? 'results.ndjson';
   const target = await resolveResults(path, 'path' in plan.source ? plan.source.path : null, env);
   const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}.tmp`);
   const file = await open(temporary, 'wx');
   try {
-    const records = await writeLines(file, resultLines(request, env));
+    const records = await writeLines(file, resultLines(request, env, { folder: `${temporary}.parts`, rowsInMemory }));
     await file.sync();
     await file.close();
     await rename(temporary, target);
@@ -76,25 +85,114 @@ export async function writeResults(request: ResultsRequest, env: SourceEnv): Pro
   }
 }
 
-/** The lines of the results file, without writing them. */
-export async function* resultLines(
-  { plan, keyId, calls, exceptions, items }: ResultsRequest,
-  env: SourceEnv,
-): AsyncGenerator<ResultLine> {
-  const ledger = await gather(calls, keyId);
-  for await (const item of items ?? itemsOf(plan, env)) {
-    const { id, offset } = item.ref;
-    const entry = id === null ? undefined : ledger.get(activityIdFor(id));
-    if (entry === undefined) {
-      yield { record_id: id, line: item.ref.line, ...unsent(item, plan, exceptions?.get(offset)) };
-      continue;
-    }
-    const decision = decide(entry.rows, offset, entry.formerOwner);
-    const nothingSent = decision.result.outcome === 'not_started';
-    const own = nothingSent ? unsent(item, plan, exceptions?.get(offset)) : sent(decision, entry.rows, offset);
-    claim(entry, offset);
-    yield { record_id: id, line: item.ref.line, ...own };
+/** Where the rows go of which there are more than memory should hold. */
+interface Spill {
+  readonly folder: string;
+  readonly rowsInMemory: number;
+}
+
+/** One line for each record. The rows of a small job are held in memory, those of a large one a part at a time. */
+async function* resultLines(request: ResultsRequest, env: SourceEnv, spill: Spill): AsyncGenerator<ResultLine> {
+  const { plan, keyId, calls, exceptions, items } = request;
+  const records = recordsOf(items ?? itemsOf(plan, env), plan, exceptions);
+  const rows = rowsOf(calls, keyId);
+  const first: KeyedRow[] = [];
+  // Not `for await`: to leave it would end the sequence.
+  for (let next = await rows.next(); next.done !== true; next = await rows.next()) {
+    first.push(next.value);
+    if (first.length > spill.rowsInMemory) break;
   }
+  if (first.length <= spill.rowsInMemory) {
+    const ledger = new Rows();
+    for (const row of first) ledger.add(row);
+    for await (const record of records) yield lineOf(record, ledger);
+    return;
+  }
+  try {
+    yield* linesInParts(records, chained(first, rows), spill.folder);
+  } finally {
+    await discard(spill.folder);
+  }
+}
+
+interface Numbered<T> {
+  readonly n: number;
+  readonly it: T;
+}
+
+/** The same lines: rows and records are cut by record id, each part is decided by itself, and the lines are merged. */
+async function* linesInParts(
+  records: AsyncIterable<SourceRecord>,
+  rows: AsyncIterable<KeyedRow>,
+  folder: string,
+): AsyncGenerator<ResultLine> {
+  const ofRows = await Partitions.open<KeyedRow>(folder, 'rows', PARTS);
+  const ofRecords = await Partitions.open<Numbered<SourceRecord>>(folder, 'records', PARTS);
+  const ofLines = await Partitions.open<Numbered<ResultLine>>(folder, 'lines', PARTS);
+  for await (const row of rows) await ofRows.write(ofRows.partOf(row.id), row);
+  let n = 0;
+  for await (const record of records) {
+    await ofRecords.write(ofRecords.partOf(record.activityId ?? ''), { n, it: record });
+    n += 1;
+  }
+  await ofRows.close();
+  await ofRecords.close();
+  for (let part = 0; part < PARTS; part += 1) {
+    const ledger = new Rows();
+    for await (const row of ofRows.read(part)) ledger.add(row);
+    for await (const { n: at, it } of ofRecords.read(part))
+      await ofLines.write(part, { n: at, it: lineOf(it, ledger) });
+  }
+  await ofLines.close();
+  const parts = Array.from({ length: PARTS }, (_, part) => ofLines.read(part));
+  for await (const { it } of merged(parts, ({ n: at }) => at)) yield it;
+}
+
+/** A record of the source, and what is said of it when the ledger has no call of it. */
+interface SourceRecord {
+  readonly id: string | null;
+  readonly activityId: string | null;
+  readonly line: number;
+  readonly offset: number;
+  readonly unsent: Told;
+}
+
+async function* recordsOf(
+  items: AsyncIterable<SourceItem>,
+  plan: ResultsPlan,
+  exceptions: ResultsRequest['exceptions'],
+): AsyncGenerator<SourceRecord> {
+  for await (const item of items) {
+    const { id, line, offset } = item.ref;
+    const activityId = id === null ? null : activityIdFor(id);
+    yield { id, activityId, line, offset, unsent: unsent(item, plan, exceptions?.get(offset)) };
+  }
+}
+
+function lineOf({ id, activityId, line, offset, unsent: otherwise }: SourceRecord, ledger: Rows): ResultLine {
+  const entry = activityId === null ? undefined : ledger.of(activityId);
+  if (entry === undefined) return { record_id: id, line, ...otherwise };
+  const decision = decide(entry.rows, offset, entry.formerOwner);
+  const told = decision.result.outcome === 'not_started' ? otherwise : sent(decision, entry.rows, offset);
+  claim(entry, offset);
+  return { record_id: id, line, ...told };
+}
+
+/** A row and the record id that it was called with. */
+interface KeyedRow {
+  readonly id: string;
+  readonly row: OutcomeRow;
+}
+
+async function* rowsOf(calls: AsyncIterable<CallView>, keyId: string | null): AsyncGenerator<KeyedRow> {
+  for await (const call of calls) {
+    if (call.record_id !== null) yield { id: call.record_id, row: toOutcomeRow(call, keyId) };
+  }
+}
+
+async function* chained<T>(first: Iterable<T>, rest: AsyncIterable<T>): AsyncGenerator<T> {
+  yield* first;
+  yield* rest;
 }
 
 interface Entry {
@@ -103,20 +201,23 @@ interface Entry {
   formerOwner: number | null;
 }
 
-async function gather(calls: AsyncIterable<CallView>, keyId: string | null): Promise<ReadonlyMap<string, Entry>> {
-  const ledger = new Map<string, Entry>();
+/** The rows of a job, or of a part of it, by record id. */
+class Rows {
+  readonly #entries = new Map<string, Entry>();
   // Codes repeat; one string for all of them saves memory.
-  const codes = new Map<string, string>();
-  for await (const call of calls) {
-    if (call.record_id === null) continue;
-    const row = toOutcomeRow(call, keyId);
-    const code = row.code === null ? null : (codes.get(row.code) ?? row.code);
-    if (code !== null) codes.set(code, code);
-    const entry = ledger.get(call.record_id);
-    if (entry === undefined) ledger.set(call.record_id, { rows: [{ ...row, code }], formerOwner: null });
+  readonly #codes = new Map<string, string>();
+
+  add({ id, row }: KeyedRow): void {
+    const code = row.code === null ? null : (this.#codes.get(row.code) ?? row.code);
+    if (code !== null) this.#codes.set(code, code);
+    const entry = this.#entries.get(id);
+    if (entry === undefined) this.#entries.set(id, { rows: [{ ...row, code }], formerOwner: null });
     else addRow(entry.rows, { ...row, code });
   }
-  return ledger;
+
+  of(id: string): Entry | undefined {
+    return this.#entries.get(id);
+  }
 }
 
 /** Keeps of repeated refusals or replays of one record the newest, with the time of the first. */

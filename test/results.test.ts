@@ -274,6 +274,37 @@ describe('the results file', () => {
     expect(readdirSync(sourceDir).filter((name) => name.endsWith('.tmp'))).toEqual([]);
   });
 
+  test('of a job with more rows than memory should hold is the same, and leaves nothing behind', async () => {
+    const idOf = fc.constantFrom('a', 'b', 'c', 'ü', 'e');
+    const someRow = fc.record({
+      state: fc.constantFrom<CallState>('settled', 'settled', 'refused', 'replayed', 'released', 'unknown'),
+      id: idOf,
+      offset: fc.constantFrom(null, 0, 1, 2),
+      mine: fc.boolean(),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(idOf, { minLength: 1 }), fc.array(someRow), async (ids, some) => {
+        const lines = ids.map((id) => JSON.stringify({ id, cents: 1 }));
+        const starts = lines.map((_, at) => Buffer.byteLength(lines.slice(0, at).join('\n')) + (at > 0 ? 1 : 0));
+        const rows = some.map(({ state, id, offset, mine }) =>
+          row(state, {
+            record_id: activityIdFor(id),
+            offset: offset === null ? null : (starts[offset] ?? 0),
+            ...(mine ? {} : former),
+          }),
+        );
+        const plan = await planOf(lines);
+        const request = { plan, keyId: NOW };
+        const held = await writeResults({ ...request, calls: streamOf(rows) }, env);
+        const lineByLine = read();
+        expect(await writeResults({ ...request, calls: streamOf(rows) }, env, 0)).toEqual(held);
+        expect(read()).toEqual(lineByLine);
+      }),
+      { numRuns: 30 },
+    );
+    expect(readdirSync(sourceDir).filter((name) => name.includes('.parts'))).toEqual([]);
+  });
+
   test('records of a reader of one’s own are taken from it', async () => {
     const plan = {
       ...(await planOf(['{"id":"a","cents":1}'], 'own.ndjson')),

@@ -106,14 +106,14 @@ export function callLocal<N extends LocalName>(
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',
     summary,
   });
-  return CancellationScope.nonCancellable(async () => {
+  const answer: Promise<unknown> = CancellationScope.nonCancellable(async () => {
     try {
-      const answer = await (activities[name]?.(input) as Promise<unknown>);
-      return answer as Answer<N>;
+      return await activities[name]?.(input);
     } finally {
       await afterOtherNews();
     }
   });
+  return answer as Promise<Answer<N>>;
 }
 
 /** More rounds than any chain of ours waits for, between news and what it schedules. */
