@@ -22,7 +22,7 @@ const RULES: readonly Rule[] = [
   { files: /^proxy\/client$/,              own: /^proxy\/(contract|endpoints)$/,       packages: /^undici$/ },
   { files: /^proxy\/vendors\//,            own: /^proxy\/(vendors\/|contract$|endpoints$|reading$|form$|json$)/, packages: /^(node:|fastest-levenshtein$|libphonenumber-js|sms-segments-calculator$)/ },
   { files: /^proxy\/ledger\//,             own: /^proxy\/(ledger\/|stores\/|contract$|vendors\/vendor$)/, packages: /^node:/ },
-  { files: /^proxy\/stores\//,             own: /^proxy\/(stores\/|contract$)/,        packages: /^(node:|better-sqlite3$)/ },
+  { files: /^proxy\/stores\//,             own: /^proxy\/(stores\/|contract$)/,        packages: /^(node:|better-sqlite3$|pg$)/ },
   { files: /^proxy\//,                     own: /^proxy\//,                            packages: /^(node:|undici$|pino$|prom-client$|hono|@hono\/|ms$|fastest-levenshtein$)/ },
   { files: /^activities\/contract\//,      own: /^(activities\/contract\/|proxy\/(contract|endpoints)$)/, packages: /^@temporalio\/common$/ },
   { files: /^activities\//,                own: /^(activities\/|proxy\/(contract|client|endpoints)$)/,

@@ -7,10 +7,20 @@ import { statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type Database from 'better-sqlite3';
 import { loadDriver } from './driver';
+import { callsSql, COUNT_LATE, keysSql, lateSql } from './listings';
 import { Recent } from './recent';
-import type { CallQuery, KeyQuery, ListedCall, Rows, Store } from './store';
+import type { ListedCall, Rows, Store } from './store';
 import { StoreError } from './store';
-import { type KeyRow, type LateRow, type NewEvent, SCHEMA_VERSION, TABLES, type Table, type TableName } from './tables';
+import {
+  columnTypes,
+  type KeyRow,
+  type LateRow,
+  type NewEvent,
+  SCHEMA_VERSION,
+  TABLES,
+  type Table,
+  type TableName,
+} from './tables';
 import { type Change, WorkingSet } from './workingSet';
 
 /**
@@ -76,8 +86,9 @@ export function openSqlite(path: string): Store {
       const { sql, values } = keysSql(query);
       return db.prepare(sql).all(...values) as KeyRow[];
     },
-    async listLate({ dueAt, limit }) {
-      return statements.listLate.all(dueAt, limit) as LateRow[];
+    async listLate(query) {
+      const { sql, values } = lateSql(query);
+      return db.prepare(sql).all(...values) as LateRow[];
     },
     async countLate() {
       return (statements.countLate.get() as { count: number }).count;
@@ -150,7 +161,7 @@ function migrate(db: Database.Database): void {
     const rowid = name === 'calls' ? '' : ' WITHOUT ROWID';
     db.exec(`CREATE TABLE IF NOT EXISTS ${name} (${columnsSql(table)}, PRIMARY KEY (${table.key}))${rowid}`);
     const there = new Set((db.pragma(`table_info(${name})`) as { name: string }[]).map((column) => column.name));
-    for (const [column, type] of columnsOf(table)) {
+    for (const [column, type] of columnTypes(table)) {
       if (!there.has(column)) db.exec(`ALTER TABLE ${name} ADD COLUMN ${column} ${type.toUpperCase()}`);
     }
     for (const index of table.indices) db.exec(`CREATE INDEX IF NOT EXISTS ${index}`);
@@ -160,12 +171,8 @@ function migrate(db: Database.Database): void {
   db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES ('schema', ?)").run(String(SCHEMA_VERSION));
 }
 
-function columnsOf(table: Table): readonly (readonly [name: string, type: string])[] {
-  return Object.entries({ ...table.fixed, ...table.mutable });
-}
-
 function columnsSql(table: Table): string {
-  return columnsOf(table)
+  return columnTypes(table)
     .map(([name, type]) => `${name} ${type.toUpperCase()}`)
     .join(', ');
 }
@@ -196,10 +203,7 @@ function prepare(db: Database.Database) {
     }),
     insertColumns: each((_, table) => columns(table)),
     updateColumns: each((_, table) => [...Object.keys(table.mutable), table.key]),
-    listLate: db.prepare(
-      `SELECT ${columns(TABLES.late).join(', ')} FROM late WHERE state = 'waiting' AND next_look <= ? ORDER BY next_look, object_id LIMIT ?`,
-    ),
-    countLate: db.prepare("SELECT COUNT(*) AS count FROM late WHERE state = 'waiting'"),
+    countLate: db.prepare(COUNT_LATE),
     event: db.prepare(
       'INSERT INTO events (at, kind, actor, key_id, job_id, call_id, data) VALUES (?, ?, ?, ?, ?, ?, ?)',
     ),
@@ -215,52 +219,4 @@ function writeRow(statements: Statements, { table, row, stored }: Change): void 
 function eventValues({ kind, actor, key_id, job_id, call_id, data }: NewEvent, now: number) {
   const text = data === undefined ? null : JSON.stringify(data);
   return [now, kind, actor, key_id ?? null, job_id ?? null, call_id ?? null, text];
-}
-
-interface Sql {
-  readonly sql: string;
-  readonly values: readonly (string | number)[];
-}
-
-function callsSql(query: CallQuery): Sql {
-  const { answer: _answer, request: _request, ...mutable } = TABLES.calls.mutable;
-  const columns = Object.keys({ ...TABLES.calls.fixed, ...mutable }).map((column) => `c.${column}`);
-  const where: string[] = [];
-  const values: (string | number)[] = [];
-  const add = (condition: string, value: string | undefined) => {
-    if (value === undefined) return;
-    where.push(condition);
-    values.push(value);
-  };
-  add('c.key_id IN (SELECT key_id FROM keys WHERE label = ?)', query.label);
-  add('c.key_id IN (SELECT key_id FROM keys WHERE job_id = ?)', query.job_id);
-  add('c.key_id = ?', query.key_id);
-  add('c.state = ?', query.state);
-  if (query.state === 'held' || query.state === 'unknown') where.push("c.state IN ('held', 'unknown')");
-  add('c.record_id = ?', query.record_id);
-  add('c.vendor_id = ?', query.vendor_id);
-  add('k.issued_by = ?', query.issued_by);
-  add(query.order === 'newest' ? 'c.call_id < ?' : 'c.call_id > ?', query.after);
-  const sql = `SELECT ${columns.join(', ')}, k.label, k.vendor FROM calls c JOIN keys k ON k.key_id = c.key_id
-    ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''}
-    ORDER BY c.call_id ${query.order === 'newest' ? 'DESC' : 'ASC'} LIMIT ?`;
-  return { sql, values: [...values, query.limit] };
-}
-
-function keysSql(query: KeyQuery): Sql {
-  const where: string[] = [];
-  const values: (string | number)[] = [];
-  for (const column of ['label', 'job_id', 'parent_key_id'] as const) {
-    const value = query[column];
-    if (value === undefined) continue;
-    where.push(`${column} = ?`);
-    values.push(value);
-  }
-  if (query.after !== undefined) {
-    where.push('key_id < ?');
-    values.push(query.after);
-  }
-  const sql = `SELECT * FROM keys ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''}
-    ORDER BY key_id DESC LIMIT ?`;
-  return { sql, values: [...values, query.limit] };
 }

@@ -44,9 +44,16 @@ export interface KeyQuery {
   readonly limit: number;
 }
 
+export interface LateQuery {
+  readonly dueAt: number;
+  readonly limit: number;
+}
+
 export interface Store {
   /** One process has the store at a time, so that a call of another epoch is a dead process's. */
   readonly exclusive: boolean;
+  /** The other processes on the store; undefined when it is exclusive. */
+  readonly shared?: Shared;
   /**
    * Runs `work` on the rows and writes what it changed, durably (fsync) before the promise resolves, or nothing.
    * `work` is synchronous and pure but for `rows`: a store may run it again after loading more rows.
@@ -57,7 +64,7 @@ export interface Store {
   /** Newest first. */
   listKeys(query: KeyQuery): Promise<KeyRow[]>;
   /** Prices that are waited for and to be looked for by `dueAt`, the longest due first. */
-  listLate(query: { readonly dueAt: number; readonly limit: number }): Promise<LateRow[]>;
+  listLate(query: LateQuery): Promise<LateRow[]>;
   /** How many calls wait for their price. */
   countLate(): Promise<number>;
   /** False while nothing new may be held, so that what is held can still be settled: the disk is nearly full. */
@@ -67,7 +74,42 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** The store cannot be read or written now. Nothing of the commit has happened. */
+/** A store that several processes share: who they are, what they may still do, and how to tell them something. */
+export interface Shared {
+  /** Names this process in the calls that it makes; another one after it was taken for dead. */
+  readonly epoch: string;
+  /** Says that this process is alive; begins a new epoch when it was taken for dead. */
+  beat(): Promise<void>;
+  /** The processes that have not been declared dead, this one too; `beats` rises while they live. */
+  living(): Promise<readonly Living[]>;
+  declareDead(epoch: string): Promise<void>;
+  /** Ids of held calls that no living process made, and that were to leave more than `ms` ago by the store's clock. */
+  orphans(ms: number, limit: number): Promise<readonly string[]>;
+  /** Calls of other epochs with this key, or one below it, that may still leave; by epoch. */
+  leaving(keyId: string): Promise<ReadonlyMap<string, number>>;
+  /** Tells every process, this one too. Nobody may hear it: it makes things faster, never right. */
+  tell(message: string): Promise<void>;
+  /** `heard` is called with what any process tells from now on. */
+  onTold(heard: (message: string) => void): void;
+}
+
+export interface Living {
+  readonly epoch: string;
+  readonly beats: number;
+}
+
+interface StoreErrorOptions extends ErrorOptions {
+  readonly uncertain?: boolean;
+}
+
+/** The store cannot be read or written now. Nothing of the commit has happened, unless it is `uncertain`. */
 export class StoreError extends Error {
   override readonly name = 'StoreError';
+  /** The commit may have been written: its answer was lost, and could not be learned since. */
+  readonly uncertain: boolean;
+
+  constructor(message: string, options: StoreErrorOptions = {}) {
+    super(message, options);
+    this.uncertain = options.uncertain ?? false;
+  }
 }

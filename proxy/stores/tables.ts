@@ -192,6 +192,11 @@ export interface Table {
   readonly indices: readonly string[];
 }
 
+/** Every column of a table with its type, in one order. */
+export function columnTypes(table: Table): readonly (readonly [name: string, type: ColumnType])[] {
+  return Object.entries({ ...table.fixed, ...table.mutable });
+}
+
 // prettier-ignore
 export const TABLES = {
   keys: {

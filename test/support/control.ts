@@ -16,7 +16,7 @@ import type { ProxyOptions } from '../../proxy/options';
 import { Seal } from '../../proxy/seal';
 import type { Rows } from '../../proxy/stores/store';
 import type { BudgetRow, CallRow, KeyRow, NewEvent } from '../../proxy/stores/tables';
-import { reserveInput, STORES } from './ledger';
+import { chosenStore, reserveInput } from './ledger';
 
 export const ADMIN = 'admin-key-for-tests';
 export const WORKER = 'worker-key-for-tests';
@@ -40,7 +40,7 @@ interface Ask extends RequestInit {
 export type Control = Awaited<ReturnType<typeof startControl>>;
 
 export async function startControl(given: Partial<ProxyOptions> = {}) {
-  const { store, remove } = STORES[0]!.open();
+  const { store, remove } = chosenStore().open();
   const ledger = new Ledger(store);
   const seal = new Seal([MASTER]);
   const killed: string[] = [];

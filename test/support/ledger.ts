@@ -8,12 +8,19 @@ import { factsOf, type KeyFacts } from '../../proxy/ledger/facts';
 import { finish, type Finished, type Outcome } from '../../proxy/ledger/finish';
 import { Ledger } from '../../proxy/ledger/ledger';
 import { type CallFacts, reserve, type Reserved, type ReserveInput } from '../../proxy/ledger/reserve';
+import { openPostgres } from '../../proxy/stores/postgres/postgres';
 import { openSqlite } from '../../proxy/stores/sqlite';
 import type { Store } from '../../proxy/stores/store';
 import type { BudgetRow, KeyRow } from '../../proxy/stores/tables';
+import { cluster } from './postgres';
+
+interface Opened {
+  readonly store: Store;
+  readonly remove: () => void;
+}
 
 /** Every store that the shared suites run against. */
-export const STORES: readonly { name: string; open: () => { store: Store; remove: () => void } }[] = [
+export const STORES: readonly { readonly name: string; readonly open: () => Opened }[] = [
   {
     name: 'sqlite',
     open: () => {
@@ -24,7 +31,35 @@ export const STORES: readonly { name: string; open: () => { store: Store; remove
       };
     },
   },
+  { name: 'postgres', open: () => ({ store: opening(openOnPostgres()), remove: () => {} }) },
 ];
+
+async function openOnPostgres(): Promise<Store> {
+  return openPostgres(await (await cluster()).newDatabase());
+}
+
+/** A store that is being opened: what it is asked meanwhile, it does once it is open. */
+function opening(store: Promise<Store>): Store {
+  return {
+    exclusive: false,
+    commit: async (work) => (await store).commit(work),
+    listCalls: async (query) => (await store).listCalls(query),
+    listKeys: async (query) => (await store).listKeys(query),
+    listLate: async (query) => (await store).listLate(query),
+    countLate: async () => (await store).countLate(),
+    acceptsHolds: () => true,
+    ping: async () => (await store).ping(),
+    close: async () => (await store).close(),
+  };
+}
+
+/** What tests of the parts above the ledger run on: SQLite, or the store that KEYBRAKE_TEST_STORE names. */
+export function chosenStore(): (typeof STORES)[number] {
+  const name = process.env['KEYBRAKE_TEST_STORE'] ?? 'sqlite';
+  const chosen = STORES.find((store) => store.name === name);
+  if (chosen === undefined) throw new Error(`KEYBRAKE_TEST_STORE=${name} is none of the stores.`);
+  return chosen;
+}
 
 export interface KeySpec {
   readonly cap?: number | null;

@@ -1,0 +1,104 @@
+/** Connections to Postgres, and what its errors mean for a commit. */
+import pg from 'pg';
+import { StoreError } from '../store';
+
+/** The schema that holds the ledger's tables, so that they stand apart from an application's own. */
+export const SCHEMA = 'keybrake';
+
+const VERSION_MIN = 15;
+const CONNECT_TIMEOUT_MS = 3_000;
+const QUERY_TIMEOUT_MS = 15_000;
+/** One for commits, one for heartbeats, the others for listings. */
+const CONNECTIONS_MAX = 6;
+
+/**
+ * A process that is paused in the middle of a commit must not keep the others from the budgets that it has locked.
+ * Commits reach every row by its key: a plan that was made while a table was empty must not scan it later.
+ */
+const SESSION = `SET search_path = ${SCHEMA}; SET idle_in_transaction_session_timeout = 3000; SET lock_timeout = 8000;
+  SET statement_timeout = 10000`;
+
+/** Money and times are safe integers; bigint arrives as text otherwise. */
+const types = new pg.TypeOverrides();
+types.setTypeParser(pg.types.builtins.INT8, Number);
+
+function settings(url: string): pg.ClientConfig {
+  return {
+    connectionString: url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: QUERY_TIMEOUT_MS,
+    keepAlive: true,
+    application_name: 'keybrake',
+    types,
+  };
+}
+
+/** Connections whose statements are sent one after the other without waiting for answers in between. */
+export function openPool(url: string): pg.Pool {
+  const pool = new pg.Pool({ ...settings(url), max: CONNECTIONS_MAX, pipeline: true });
+  // Whoever uses a connection that breaks hears of it by his query, and an idle one is replaced.
+  pool.on('error', () => undefined);
+  pool.on('connect', (client) => {
+    client.on('error', () => undefined);
+    client.query(SESSION).catch(() => undefined);
+  });
+  return pool;
+}
+
+/** A connection of its own, to listen on. */
+export function newClient(url: string): pg.Client {
+  return new pg.Client(settings(url));
+}
+
+/** Throws {@link StoreError} when this is no server that a ledger can be kept on. Answers what to warn of. */
+export async function checkServer(pool: pg.Pool): Promise<string | undefined> {
+  const { rows } = await pool
+    .query<Record<string, string>>(
+      `SELECT current_setting('server_version_num') AS version, current_setting('server_encoding') AS encoding,
+       current_setting('fsync') AS fsync, current_setting('server_version') AS named`,
+    )
+    .catch((error: unknown) => {
+      throw storeError(error);
+    });
+  const unfit = unfitness(rows[0] ?? {});
+  if (unfit !== undefined) throw new StoreError(unfit);
+  if (rows[0]?.['fsync'] === 'on') return undefined;
+  return 'Postgres runs with fsync=off: a crash of its machine may lose holds, so calls could be executed twice';
+}
+
+/** Why no ledger can be kept on a server with these settings, and what to do. Pure. */
+export function unfitness({ version, encoding, named }: Readonly<Record<string, string>>): string | undefined {
+  if (Number(version) < VERSION_MIN * 10_000) {
+    return `The ledger needs Postgres ${VERSION_MIN} or later; this is ${named}: upgrade the server.`;
+  }
+  if (encoding === 'UTF8') return undefined;
+  return `The ledger needs a database with the encoding UTF8; this one has ${encoding}: make another.`;
+}
+
+/** Nothing was committed, and it may be when it is tried again: other processes changed the same rows. */
+const CONFLICTS = new Set(['40001', '40P01', '23505']);
+/** The server has ended the connection, or is about to: what it was doing may be done or not. */
+const BROKEN = /^(?:08|28|53|57P|58|XX)|^25P0[34]$/;
+
+export function isConflict(error: unknown): boolean {
+  return CONFLICTS.has(sqlState(error) ?? '');
+}
+
+/** The server refused the statement and goes on: its transaction has ended without an effect. */
+export function isRefused(error: unknown): boolean {
+  const state = sqlState(error);
+  return state !== undefined && !BROKEN.test(state);
+}
+
+/** An error of the driver, or one that is a {@link StoreError} already, as a StoreError. */
+export function storeError(error: unknown): StoreError {
+  if (error instanceof StoreError) return error;
+  const { code, message } = error as { code?: string; message?: string };
+  const text = message === undefined || message === '' ? 'it cannot be reached' : message;
+  return new StoreError(`Postgres: ${text}${code === undefined ? '' : ` (${code})`}`, { cause: error });
+}
+
+function sqlState(error: unknown): string | undefined {
+  const cause = error instanceof StoreError ? error.cause : error;
+  return cause instanceof pg.DatabaseError ? cause.code : undefined;
+}
