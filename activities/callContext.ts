@@ -4,8 +4,9 @@ import { ApplicationFailure } from '@temporalio/common';
 import { isTerminalRefusal } from '../proxy/contract';
 import type { VaultHeader } from './contract/headers';
 import { type Refused, refusalIn, terminalCodeOf } from './failures';
-import { type Caller, isReplay, vendorCodeOf } from './recordCall';
+import { type Caller, isReplay } from './recordCall';
 import type { Runtime } from './runtime';
+import { vendorCodeOf } from './vendorAnswers';
 
 export interface LastAnswer {
   readonly status: number;

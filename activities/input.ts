@@ -1,7 +1,8 @@
 /** The raw input of `pipelineRun`: checked whole, so that one look at the failure is enough, and normalised. */
 import ms, { type StringValue } from 'ms';
 import { z } from 'zod';
-import { CAP_USD_MAX, usdToMicros, VENDOR_IDS, type Issue } from '../proxy/contract';
+import { CAP_USD_MAX, usdToMicros, VENDOR_IDS, VENDOR_NAME, type Issue } from '../proxy/contract';
+import type { VendorView } from '../proxy/endpoints';
 import type { Plan, PlannedCall } from './contract/plan';
 import { crossIssues, inlineIssues } from './inputChecks';
 import { invalidInput, joinPath, unknownField, type KnownFields } from './inputIssues';
@@ -9,6 +10,7 @@ import { sha256 } from './recordKeys';
 import type { SourceRecord } from './fields';
 import { pathIssue } from './sources/paths';
 import { parseTemplate } from './template';
+import { routeOf, shapeOf } from './vendorRoutes';
 
 /** What the input cannot know: the facts of the run that it starts. */
 export interface RunFacts {
@@ -31,14 +33,18 @@ export const NAME_CHARS_MAX = 200;
 const DURATION_MS_MAX = 366 * 24 * 3_600_000;
 const ENDPOINTS_MAX = 100;
 
-/** Reads the raw input. Throws `keybrake.invalid_input` that names every wrong field. */
-export function parseInput(raw: unknown, facts: RunFacts): PlanDraft {
+/**
+ * Reads the raw input. Throws `keybrake.invalid_input` that names every wrong field. Without `vendors`, as the proxy
+ * lists them, nothing is said about vendor, account and routes.
+ */
+export function parseInput(raw: unknown, facts: RunFacts, vendors?: readonly VendorView[]): PlanDraft {
   const parsed = INPUT.safeParse(raw);
   const wrong = parsed.success ? [] : withoutRepeats(parsed.error.issues.flatMap(toIssues));
   const paths = new Set(wrong.map(({ path }) => path));
-  const issues = [...wrong, ...crossIssues(raw, facts).filter(({ path }) => !paths.has(path))];
+  const issues = [...wrong, ...crossIssues(raw, facts, vendors).filter(({ path }) => !paths.has(path))];
   if (!parsed.success || issues.length > 0) throw invalidInput(issues);
-  return toDraft(parsed.data, facts);
+  const view = vendors?.find(({ vendor }) => vendor === parsed.data.key.vendor);
+  return toDraft(parsed.data, facts, view);
 }
 
 interface ZodReport {
@@ -117,17 +123,21 @@ const CALL = z.strictObject(
   {
     endpoint: z
       .string(ENDPOINT)
-      .regex(/^(GET|POST|DELETE) \/./, { error: 'must be "GET /…", "POST /…" or "DELETE /…"' })
+      .regex(/^(GET|POST|PUT|PATCH|DELETE) \/./, { error: 'must be "GET /…", "POST /…" or another method and a path' })
       .optional(),
-    params: z.record(z.string(), z.unknown(), must('an object of the parameters')).optional(),
+    params: z
+      .union([z.record(z.string(), z.unknown()), z.array(z.unknown())], must('an object of the parameters'))
+      .optional(),
     activity: activityName().optional(),
   },
   must('{"endpoint": …, "params": …} or {"activity": …}'),
 );
 
+const VENDOR = must(`${VENDOR_IDS.join(', ')}, or a vendor of the proxy's keybrake.yaml`);
+
 const KEY = z.strictObject(
   {
-    vendor: z.enum(VENDOR_IDS, must(`one of: ${VENDOR_IDS.join(', ')}`)),
+    vendor: z.string(VENDOR).regex(VENDOR_NAME, VENDOR),
     usdCap: usd(),
     dailyUsdCap: usd().optional(),
     maxUsdPerCall: usd().optional(),
@@ -196,13 +206,14 @@ function withoutRepeats(issues: readonly Issue[]): Issue[] {
   return [...new Map(issues.map((issue) => [`${issue.path}: ${issue.message}`, issue])).values()];
 }
 
-function toDraft({ results, retry, ...input }: z.output<typeof INPUT>, facts: RunFacts): PlanDraft {
+function toDraft(parsed: z.output<typeof INPUT>, facts: RunFacts, view: VendorView | undefined): PlanDraft {
+  const { results, retry, ...input } = parsed;
   const { ttl: ttlMs, lease, fx, ...key } = input.key;
   return {
     ...input,
     jobId: input.jobId ?? defaultJobId(facts),
     source: toSource(input.source),
-    call: toCall(input.call),
+    call: toCall(input.call, view),
     key: defined({
       ...key,
       ttlMs,
@@ -220,10 +231,21 @@ function toSource(source: z.output<typeof INPUT>['source']): DraftSource {
   return source;
 }
 
-function toCall({ endpoint, params, activity }: z.output<typeof CALL>): PlannedCall {
+function toCall(
+  { endpoint = '', params = {}, activity }: z.output<typeof CALL>,
+  view: VendorView | undefined,
+): PlannedCall {
   if (activity !== undefined) return { kind: 'activity', activity };
-  const [method = '', ...path] = (endpoint ?? '').split(' ');
-  return { kind: 'endpoint', method: method as 'POST', path: tidyTemplates(path.join(' ')), params: params ?? {} };
+  const [method = '', ...path] = endpoint.split(' ');
+  const shape = shapeOf(endpoint);
+  const route = view && shape && routeOf(view, shape);
+  return {
+    kind: 'endpoint',
+    method: method as 'POST',
+    path: tidyTemplates(path.join(' ')),
+    params,
+    ...(route !== undefined && { vendor: view?.vendor ?? '', body: route.body }),
+  };
 }
 
 /** `/v1/x/{{ id }}` as `/v1/x/{{id}}`. */

@@ -1,5 +1,6 @@
 /** One record's vendor call: what is sent, and what the answer comes to. Shared by single records and chunks. */
 import { HEADERS, REFUSALS } from '../proxy/contract';
+import { encodeParams } from './bodies';
 import type { RecordRef, RecordResult, StopCode } from './contract/plan';
 import { isTerminalRefusal } from '../proxy/contract';
 import type { Refused } from './failures';
@@ -7,8 +8,9 @@ import type { SourceRecord } from './fields';
 import { contextOf, outcomeOf } from './outcome';
 import { activityIdFor, idempotencyKey } from './recordKeys';
 import type { Runtime, VendorReply } from './runtime';
-import { renderCall } from './template';
+import { type EndpointCall, renderCall, withAccountIn } from './template';
 import type { CallInput, CallRecordOutput } from './types';
+import { plainResult, vendorCodeOf, withCode } from './vendorAnswers';
 
 /** Who calls, for the audit row. */
 export interface Caller {
@@ -40,17 +42,18 @@ export async function attemptRecord(
   caller: Caller,
 ): Promise<Attempt> {
   if (ref.id === null || record === undefined) return done(invalid(ref.reason ?? `line ${ref.line} is not a record`));
-  const rendered = renderCall(input.call, record);
+  const { vendor = 'stripe', body = 'form' } = input.call;
+  const rendered = renderCall(await placed(runtime, input), record);
   if (!rendered.ok) return done(invalid(`line ${ref.line}: "${rendered.field}" ${rendered.reason}`));
   const recordKey = ref.activityId ?? activityIdFor(ref.id);
   for (let former = 0; ; former += 1) {
     const suffix = former === 0 ? undefined : `retry-${former}`;
     const reply = await runtime.call({
       keyId: input.keyId,
-      vendor: 'stripe',
+      vendor,
       method: rendered.method,
       path: rendered.path,
-      form: rendered.form,
+      ...encodeParams(body, rendered.method, rendered.params),
       idempotencyKey: idempotencyKey(input.jobId, ref.id, suffix),
       headers: contextHeaders(caller, recordKey, ref.offset),
     });
@@ -59,6 +62,11 @@ export async function attemptRecord(
     // The next number is taken only after this one's decline is certain, so that nothing is executed twice.
     if (!resend || !(await declinedByFormerRun(runtime, input, recordKey, former))) return attempt;
   }
+}
+
+/** The call, with the account of a Twilio key where it says `{AccountSid}`. */
+async function placed({ tokens }: Runtime, { call, keyId }: CallInput): Promise<EndpointCall> {
+  return call.vendor === 'twilio' ? withAccountIn(call, (await tokens.get(keyId)).accountId) : call;
 }
 
 /** The context headers of a call. Text that a header cannot hold is percent-encoded. */
@@ -80,23 +88,6 @@ export function isReplay({ headers }: Pick<VendorReply, 'headers'>): boolean {
   return headers[HEADERS.replayed] === 'true';
 }
 
-/**
- * What a vendor says of a decline or a failure: of Stripe's the decline code before the code before the type, of Twilio's
- * the number, of Resend's the name; of another vendor whichever of these places has one.
- */
-export function vendorCodeOf(body: unknown): string | undefined {
-  const { error, code, name } = (body ?? {}) as { error?: unknown; code?: unknown; name?: unknown };
-  const { decline_code: decline, code: inner, type } = (error ?? {}) as Readonly<Record<string, unknown>>;
-  const found = [decline, inner, type, code, name, error].find(isCode);
-  return found === undefined ? undefined : String(found).slice(0, CODE_CHARS_MAX);
-}
-
-const CODE_CHARS_MAX = 100;
-
-function isCode(value: unknown): value is string | number {
-  return typeof value === 'string' || typeof value === 'number';
-}
-
 interface Called {
   readonly ref: RecordRef;
   readonly recordKey: string;
@@ -106,25 +97,18 @@ async function judge(runtime: Runtime, input: CallInput, called: Called, reply: 
   const { status, refused, body } = reply;
   if (refused !== undefined) return judgeRefusal(runtime, input, called, refused);
   const code = vendorCodeOf(body);
-  const fresh = plainResult(status, code);
+  const fresh = plainResult(input.call.vendor ?? 'stripe', status, code);
   if (isReplay(reply)) return done((await ask(runtime, input, called)) ?? fresh ?? { outcome: 'replayed' });
   if (fresh !== undefined) return done(fresh);
   const message = `The vendor answered ${status}${code === undefined ? '' : ` (${code})`}.`;
   return { again: { code: code ?? `http_${status}`, message, delayMs: null, sent: status >= 500 } };
 }
 
-/** What a vendor's status means by itself; undefined where the call may be tried again. */
-function plainResult(status: number, code: string | undefined): RecordResult | undefined {
-  if (status < 300) return { outcome: 'succeeded' };
-  if (status === 402) return withCode('declined', code);
-  if (status === 409 || status === 429 || status >= 500) return undefined;
-  return withCode('failed', code ?? `http_${status}`);
-}
-
 async function judgeRefusal(runtime: Runtime, input: CallInput, called: Called, refused: Refused): Promise<Attempt> {
-  const { code, message, details, retryAfterMs } = refused;
+  const { code, message, details, detailed, retryAfterMs } = refused;
   if (isTerminalRefusal(code)) {
-    const prior = details.prior_call === undefined ? undefined : await ask(runtime, input, called);
+    const mayBeKnown = details.prior_call !== undefined || !detailed;
+    const prior = mayBeKnown ? await ask(runtime, input, called) : undefined;
     const known = prior !== undefined && prior.outcome !== 'refused' && prior.outcome !== 'not_started';
     return done(known ? prior : { outcome: 'refused', code, stop: code satisfies StopCode });
   }
@@ -134,8 +118,9 @@ async function judgeRefusal(runtime: Runtime, input: CallInput, called: Called, 
     // What a former run executed was another request: this record, as it is now, was not.
     return done(asked === undefined || asked.outcome === 'replayed' ? withCode('failed', code) : asked);
   }
-  // The vendor has forgotten the idempotency key by now: only a look-up can tell.
-  if (code === 'outcome_unknown' && details.prior_call !== undefined) return done(withCode('unknown', code));
+  // The vendor knows no idempotency keys, or has forgotten this one: only a look-up can tell.
+  const notSentAgain = code === 'outcome_unknown' && details.prior_call !== undefined;
+  if (notSentAgain && retryAfterMs === undefined) return done(withCode('unknown', code));
   if (!REFUSALS[code].retry) return done({ outcome: 'refused', code, reason: message.slice(0, REASON_CHARS_MAX) });
   return { again: { code, message, delayMs: retryAfterMs ?? null, sent: code === 'outcome_unknown' } };
 }
@@ -183,10 +168,6 @@ function numberOf(key: string | null): number {
 
 function invalid(reason: string): RecordResult {
   return { outcome: 'failed', code: 'invalid_record', reason };
-}
-
-function withCode(outcome: RecordResult['outcome'], code: string | undefined): RecordResult {
-  return code === undefined ? { outcome } : { outcome, code };
 }
 
 function done(result: CallRecordOutput): Attempt {

@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { Agent } from 'undici';
 import { KeybrakeClient } from '../proxy/client';
 import { HEADERS } from '../proxy/contract';
+import type { Encoded } from './bodies';
 import type { Limits } from './contract/limits';
 import { refusalIn, type Refused } from './failures';
 import { Guards } from './guard';
@@ -23,13 +24,12 @@ export interface KeybrakeActivitiesOptions {
 }
 
 /** One call through the proxy. */
-export interface VendorCall {
+export interface VendorCall extends Encoded {
   readonly keyId: string;
   readonly vendor: string;
   readonly method: string;
   /** As the vendor has it, `/v1/payment_intents`. */
   readonly path: string;
-  readonly form: string;
   /** For calls that are not idempotent by their method. */
   readonly idempotencyKey: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -85,27 +85,29 @@ export class Runtime {
     return this.#send(call);
   }
 
-  async #send({ keyId, vendor, method, path, form, idempotencyKey, headers }: VendorCall): Promise<VendorReply> {
-    const inQuery = method !== 'POST' && form !== '';
-    const url = new URL(`${this.baseUrl(vendor)}${path}${inQuery ? `?${form}` : ''}`);
+  async #send({ keyId, vendor, method, path, query, body, idempotencyKey, headers }: VendorCall): Promise<VendorReply> {
+    const url = new URL(`${this.baseUrl(vendor)}${path}${query === undefined ? '' : `?${query}`}`);
     const reply = await this.dispatcher.request({
       origin: url.origin,
       path: `${url.pathname}${url.search}`,
       method: asMethod(method),
       headers: {
         authorization: `Bearer ${(await this.tokens.get(keyId)).vaultKey}`,
-        ...(method === 'POST' && {
-          'content-type': 'application/x-www-form-urlencoded',
-          [HEADERS.idempotencyKey]: idempotencyKey,
-        }),
+        ...(body !== undefined && { 'content-type': body.contentType }),
+        ...(method !== 'GET' && { [HEADERS.idempotencyKey]: idempotencyKey }),
         ...headers,
       },
-      ...(method === 'POST' && { body: form }),
+      ...(body !== undefined && { body: body.text }),
     });
-    const body = parse(await reply.body.text());
-    const refused = reply.statusCode >= 400 ? refusalIn(body, reply.headers) : undefined;
+    const answer = parse(await reply.body.text());
+    const refused = reply.statusCode >= 400 ? refusalIn(answer, reply.headers) : undefined;
     if (refused?.code === 'key_invalid') this.tokens.forget(keyId);
-    return { status: reply.statusCode, headers: reply.headers, body, ...(refused !== undefined && { refused }) };
+    return {
+      status: reply.statusCode,
+      headers: reply.headers,
+      body: answer,
+      ...(refused !== undefined && { refused }),
+    };
   }
 }
 
@@ -117,7 +119,10 @@ function parse(text: string): unknown {
   }
 }
 
-function asMethod(method: string): 'GET' | 'POST' | 'DELETE' {
-  assert(method === 'GET' || method === 'POST' || method === 'DELETE');
-  return method;
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
+
+function asMethod(method: string): (typeof METHODS)[number] {
+  const known = METHODS.find((name) => name === method);
+  assert(known !== undefined);
+  return known;
 }

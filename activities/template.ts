@@ -1,7 +1,7 @@
 /** `{{field}}` in the parameters and the path of a call: parsed at validation, filled in for each record. */
 import { strict as assert } from 'node:assert';
 import { fieldOf, scalarText, type SourceRecord } from './fields';
-import type { PlannedCall } from './contract/plan';
+import type { Params, PlannedCall } from './contract/plan';
 
 export type TemplatePart = string | { readonly field: string };
 export type Template =
@@ -15,28 +15,28 @@ export interface Unfilled {
 }
 
 export type EndpointCall = Extract<PlannedCall, { kind: 'endpoint' }>;
-export type RenderedParams = { readonly ok: true; readonly params: SourceRecord } | Unfilled;
+export type RenderedParams = { readonly ok: true; readonly params: Params } | Unfilled;
 export type RenderedPath = { readonly ok: true; readonly path: string } | Unfilled;
 export type RenderedCall =
-  | { readonly ok: true; readonly method: EndpointCall['method']; readonly path: string; readonly form: string }
+  | { readonly ok: true; readonly method: EndpointCall['method']; readonly path: string; readonly params: Params }
   | Unfilled;
 
-/** The vendor call of one record: method, path and form-encoded parameters. */
+/** The vendor call of one record: method, path and parameters. */
 export function renderCall(call: EndpointCall, record: SourceRecord): RenderedCall {
   const path = renderPath(call.path, record);
   if (!path.ok) return path;
   const params = renderParams(call.params, record);
   if (!params.ok) return params;
-  return { ok: true, method: call.method, path: path.path, form: toForm(params.params) };
+  return { ok: true, method: call.method, path: path.path, params: params.params };
 }
 
 /**
  * Fills in the parameters. A value that is one `{{field}}` and nothing else keeps the record's scalar as it is;
  * within other text it is joined as text.
  */
-export function renderParams(params: SourceRecord, record: SourceRecord): RenderedParams {
+export function renderParams(params: Params, record: SourceRecord): RenderedParams {
   try {
-    return { ok: true, params: fill(params, record) as SourceRecord };
+    return { ok: true, params: fill(params, record) as Params };
   } catch (error) {
     if (error instanceof UnfilledField) return { ok: false, field: error.field, reason: error.message };
     throw error;
@@ -63,19 +63,23 @@ export function renderPath(path: string, record: SourceRecord): RenderedPath {
   return odd ? { ok: false, field, reason: 'would lead to another path' } : { ok: true, path: rendered };
 }
 
-/** Nested parameters as Stripe's form: `metadata[run]=1&expand[0]=latest_charge`; null is an empty value. */
-export function toForm(params: SourceRecord): string {
-  const pairs: string[] = [];
-  for (const [name, value] of Object.entries(params)) addPairs(pairs, name, value);
-  return pairs.join('&');
-}
-
 /** `{AccountSid}`, and not the field `{{AccountSid}}`. */
 const ACCOUNT = /(?<!\{)\{AccountSid\}(?!\})/g;
 
 /** The account of a Twilio key in place of `{AccountSid}`, so that nobody needs to know it. */
 export function withAccount(text: string, accountId: string | null): string {
   return accountId === null ? text : text.replaceAll(ACCOUNT, accountId);
+}
+
+/** A call with {@link withAccount} done wherever it says so; what a record fills in later is left alone. */
+export function withAccountIn(call: EndpointCall, accountId: string | null): EndpointCall {
+  const placed = (value: unknown): unknown => {
+    if (typeof value === 'string') return withAccount(value, accountId);
+    if (Array.isArray(value)) return value.map(placed);
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, placed(inner)]));
+  };
+  return { ...call, path: withAccount(call.path, accountId), params: placed(call.params) as Params };
 }
 
 /** Reads a text with `{{field}}` in it. */
@@ -151,25 +155,4 @@ function partsOf(text: string): readonly TemplatePart[] {
   const template = parseTemplate(text);
   assert(template.ok, 'A plan holds only readable templates.');
   return template.parts;
-}
-
-function addPairs(pairs: string[], name: string, value: unknown): void {
-  if (Array.isArray(value)) {
-    for (const [index, item] of value.entries()) addPairs(pairs, `${name}[${index}]`, item);
-  } else if (typeof value === 'object' && value !== null) {
-    for (const [key, item] of Object.entries(value)) addPairs(pairs, `${name}[${key}]`, item);
-  } else if (value !== undefined) {
-    pairs.push(`${encodeName(name)}=${encodeURIComponent(value === null ? '' : textOf(value))}`);
-  }
-}
-
-function textOf(value: unknown): string {
-  const text = scalarText(value);
-  assert(text.ok, 'A parameter is not plain JSON.');
-  return text.text;
-}
-
-/** Brackets stay readable, as Stripe's own libraries write them. */
-function encodeName(name: string): string {
-  return encodeURIComponent(name).replaceAll('%5B', '[').replaceAll('%5D', ']');
 }

@@ -1,6 +1,7 @@
 /** Templates and forms: what of a record reaches the vendor. */
 import * as fc from 'fast-check';
-import { fieldsIn, parseTemplate, renderCall, renderParams, renderPath, toForm } from '../activities/template';
+import { fieldsIn, parseTemplate, renderCall, renderParams, renderPath } from '../activities/template';
+import { toForm } from '../activities/bodies';
 
 const RECORD = {
   id: 'cus_1',
@@ -130,7 +131,7 @@ describe('a call', () => {
       ok: true,
       method: 'POST',
       path: '/v1/payment_intents/cus_1/confirm',
-      form: 'amount=4200',
+      params: { amount: 4200 },
     });
   });
 

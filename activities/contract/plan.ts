@@ -4,6 +4,7 @@
  * Everything here is carried in histories: change it only by adding optional fields.
  */
 import type { Spend, VendorId } from '../../proxy/contract';
+import type { BodyKind } from '../../proxy/endpoints';
 
 /** Names of the pack's activities: versioned contract. */
 export const ACTIVITIES = {
@@ -66,14 +67,20 @@ export interface ShardRange {
   readonly records: number;
 }
 
+/** Parameters of a call; a list where the vendor's JSON is one: Resend's batch. */
+export type Params = Readonly<Record<string, unknown>> | readonly unknown[];
+
 /** What the call of a record is. */
 export type PlannedCall =
   | {
       readonly kind: 'endpoint';
-      readonly method: 'GET' | 'POST' | 'DELETE';
+      readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
       readonly path: string;
       /** Values may hold `{{field}}`; nested objects and lists as the vendor's API has them. */
-      readonly params: Readonly<Record<string, unknown>>;
+      readonly params: Params;
+      /** Whose route it is, and how that takes its parameters. Absent in plans of 0.1.0: Stripe's form. */
+      readonly vendor?: VendorId;
+      readonly body?: BodyKind;
     }
   | { readonly kind: 'activity'; readonly activity: string };
 

@@ -2,6 +2,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { isUtf8 } from 'node:buffer';
 import { ApplicationFailure } from '@temporalio/common';
+import type { VendorView } from '../../proxy/endpoints';
 import type { Plan, PlannedSource, ShardRange } from '../contract/plan';
 import { FAILURES } from '../codes';
 import { parseInput, type DraftSource, type PlanDraft, type RunFacts } from '../input';
@@ -21,9 +22,14 @@ const CHUNK_BYTES = 1 << 20;
 const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
 const COLUMNS_NAMED_MAX = 50;
 
-/** Checks the raw input, streams the source once and answers the plan of the run. */
-export async function prepare(raw: unknown, facts: RunFacts, env: SourceEnv): Promise<Plan> {
-  const draft = parseInput(raw, facts);
+/** Checks the raw input, against the vendors too where they are known, streams the source once and answers the plan of the run. */
+export async function prepare(
+  raw: unknown,
+  facts: RunFacts,
+  env: SourceEnv,
+  vendors?: readonly VendorView[],
+): Promise<Plan> {
+  const draft = parseInput(raw, facts, vendors);
   const planned = await planSource(draft.source, draft, env);
   if (draft.results !== null) await checkResults(draft.results.path, draft.source, env);
   return { ...draft, ...planned };

@@ -10,6 +10,7 @@ import {
 } from '@temporalio/workflow';
 import { type VaultKeyOptions, type VaultKeySettings, withVaultKey } from '../../workflows';
 import type { userActivities } from './userActivities';
+import type { vendorActivities } from './vendorActivities';
 
 export * from '../../workflows';
 
@@ -158,5 +159,36 @@ export async function ownScope(id: string) {
     await CancellationScope.withTimeout(50, () => sleep('1 minute')).catch(() => undefined);
     await charge(id);
     return 'fine';
+  });
+}
+
+const hasty = proxyActivities<ReturnType<typeof vendorActivities>>({
+  // Shorter than the vendor takes.
+  startToCloseTimeout: '1 second',
+  retry: { initialInterval: '20ms', backoffCoefficient: 1 },
+});
+const patient = proxyActivities<ReturnType<typeof vendorActivities>>({
+  startToCloseTimeout: '30 seconds',
+  retry: { maximumAttempts: 4, initialInterval: '50ms' },
+});
+const TEXTS = 'POST /2010-04-01/Accounts/:AccountSid/Messages.json';
+
+/** Two texts and an e-mail for each, under a key for each vendor. */
+export async function notifyAll(ids: string[]) {
+  const texts = keyOptions(1, { vendor: 'twilio', allowedEndpoints: [TEXTS] });
+  await withVaultKey(texts, () => Promise.all(ids.map((id) => hasty.text(id))));
+  const mails = keyOptions(1, { vendor: 'resend', allowedEndpoints: ['POST /emails'] });
+  await withVaultKey(mails, () => Promise.all(ids.map((id) => patient.mail(id))));
+}
+
+/** Texts with the key of another vendor. */
+export async function notifyWrong([id = '']: string[]) {
+  return withVaultKey(keyOptions(1), () => patient.text(id));
+}
+
+/** A text for each, under a cap for two. */
+export async function notifyCapped(ids: string[]) {
+  await withVaultKey(keyOptions(0.03, { vendor: 'twilio', allowedEndpoints: [TEXTS] }), async () => {
+    for (const id of ids) await patient.text(id, 1);
   });
 }
