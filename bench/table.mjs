@@ -51,6 +51,22 @@ export function describePipeline({ window, single, chunked }) {
   ];
 }
 
+export function describeMillion({ records, seconds, tenths, memory_mib: memory, histories, ...rest }) {
+  const first = tenths[0].per_second;
+  const { vendor, ledger, audit } = rest;
+  return [
+    `One run of ${whole(records)} records in chunks: ${rest.status} after ${whole(seconds)} s, ${whole(rest.per_second)} records/s`,
+    line('tenth', 'records/s', 'of the first', 'proxy MiB', 'worker MiB'),
+    ...tenths.map(({ tenth, per_second: speed, proxy_mib: proxy, worker_mib: worker }) =>
+      line(String(tenth), whole(speed), (speed / first).toFixed(2), whole(proxy), whole(worker)),
+    ),
+    `  peak memory: proxy ${memory.proxy} MiB, worker ${memory.worker} MiB; ledger ${whole(rest.ledger_mib)} MiB on disk`,
+    `  vendor executed ${whole(vendor.charges)} charges, $${vendor.usd}; ledger: $${ledger.settled_usd} settled, $${ledger.held_usd} held`,
+    `  results file: ${whole(rest.results_lines)} lines; audit log: ${whole(audit.rows)} rows in ${audit.seconds.toFixed(1)} s, proxy grew ${audit.proxy_grew_mib} MiB`,
+    `  ${histories.runs} workflow runs; longest history ${whole(histories.longest_events)} events, largest ${whole(histories.largest_kib)} KiB, largest payload seen ${histories.largest_payload_kib.toFixed(1)} KiB`,
+  ];
+}
+
 function line(label, ...cells) {
   return `  ${label.padEnd(28)}${cells.map((cell) => cell.padStart(12)).join('')}`;
 }

@@ -21,4 +21,4 @@ const { vault_key: vaultKey } = await client.issueKey({
   agent_run_label: 'bench',
 });
 process.once('SIGTERM', () => void proxy.close().then(() => process.exit()));
-process.send({ url: proxy.url, vaultKey, workerKey });
+process.send({ url: proxy.url, vaultKey, workerKey, apiKey });

@@ -1,9 +1,16 @@
-/** A vendor with nothing to do: answers each PaymentIntent at once, or after the milliseconds it was last told. */
+/**
+ * A vendor with nothing to do: answers each PaymentIntent at once, or after the milliseconds it was last told. Asked for
+ * its count, it tells what it has executed.
+ */
 import { createServer } from 'node:http';
 
 let made = 0;
+let cents = 0;
 let delayMs = 0;
-process.on('message', (told) => ({ delayMs } = told));
+process.on('message', (told) => {
+  if (told.count) process.send({ made, cents });
+  else ({ delayMs } = told);
+});
 
 const server = createServer((request, response) => {
   const chunks = [];
@@ -11,6 +18,7 @@ const server = createServer((request, response) => {
   request.on('end', () => {
     const amount = /(?:^|&)amount=(\d+)/.exec(Buffer.concat(chunks).toString())?.[1];
     made += 1;
+    cents += Number(amount ?? 0);
     const body = amount === undefined ? '{}' : paymentIntent(`pi_3Bench${String(made).padStart(18, '0')}`, amount);
     response.writeHead(amount === undefined ? 404 : 200, {
       'content-type': 'application/json',
