@@ -1,10 +1,11 @@
-/** `npm run bench -- [--only proxy,pipeline,million] [--json] [--quick]`. What the figures mean: README.md beside this file. */
+/** `npm run bench -- [--only proxy,pipeline,peers,million] [--json] [--quick]`. What the figures mean: README.md beside this file. */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { benchMillion } from './million/index.mjs';
+import { benchPeers } from './peers/index.mjs';
 import { benchPipeline } from './pipeline/index.mjs';
 import { benchProxy } from './proxy/index.mjs';
-import { describeMillion, describePipeline, describeProxy } from './table.mjs';
+import { describeMillion, describePeers, describePipeline, describeProxy } from './table.mjs';
 
 const PARTS = {
   proxy: {
@@ -18,6 +19,12 @@ const PARTS = {
     describe: describePipeline,
     full: { rounds: 3, records: 2_000, chunkedRecords: 5_000 },
     quick: { rounds: 1, records: 500, chunkedRecords: 1_000 },
+  },
+  peers: {
+    bench: benchPeers,
+    describe: describePeers,
+    full: { rounds: 3, seconds: 4 },
+    quick: { rounds: 1, seconds: 2 },
   },
   million: {
     bench: benchMillion,

@@ -51,6 +51,25 @@ export function describePipeline({ window, single, chunked }) {
   ];
 }
 
+export function describePeers({ cap_calls: cap, usd_per_call: usd, burst, vendor_ms: vendorMs, peers }) {
+  const over = (peer, parallel) => {
+    const found = peer.bursts.find((each) => each.parallel === parallel);
+    return found === undefined ? 'no cap' : `$${found.overshoot_usd}`;
+  };
+  const rates = ({ calls_per_second: rate }) => whole(rate);
+  const ours = peers.keybrake?.calls_per_second;
+  return [
+    `Peers: calls a second at a vendor that answers at once; dollars above a cap of ${cap} calls of $${usd},`,
+    `${burst} calls at a vendor that takes ${vendorMs} ms`,
+    line('', 'calls/s', 'ours is', 'over at 50', 'over at 200'),
+    ...Object.entries(peers).map(([name, peer]) =>
+      peer === null
+        ? line(name, 'left out')
+        : `${line(name, rates(peer), ours ? `${(ours / peer.calls_per_second).toFixed(1)} x` : '', over(peer, 50), over(peer, 200))}   ${peer.says ?? ''}`,
+    ),
+  ];
+}
+
 export function describeMillion({ records, seconds, tenths, memory_mib: memory, histories, ...rest }) {
   const first = tenths[0].per_second;
   const { vendor, ledger, audit } = rest;
