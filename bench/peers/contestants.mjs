@@ -132,7 +132,8 @@ export async function inferrail({ folder, vendor, say, usdPerCall, usdCap }) {
   return {
     says: 'LLM routes only; slower with every call of a run',
     enforces: true,
-    open: async () => target(1e9),
+    // Its own highest cap.
+    open: async () => target(1e6),
     capped: async () => target(usdCap),
     stop: () => stopped(child),
   };
