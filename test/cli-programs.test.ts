@@ -1,5 +1,5 @@
 /** The long-running commands: what they say, how they end. */
-import { mkdtempSync, readFileSync, statSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -91,6 +91,7 @@ test('dev: everything is up, its printed environment works, keys survive a resta
   expect(statSync(file).mode & 0o777).toBe(0o600);
   const env = readEnv(file);
   expect((await keybrake(['doctor'], { env })).stdout).not.toMatch(/^(warn|fail)/m);
+  await runExamples(cwd, env);
   await interrupt(dev);
   expect(await listens(address)).toBe(false);
 
@@ -99,6 +100,22 @@ test('dev: everything is up, its printed environment works, keys survive a resta
   expect(readEnv(file)['KEYBRAKE_API_KEY']).toBe(env['KEYBRAKE_API_KEY']);
   await interrupt(again);
 }, 120_000);
+
+/** Each vendor's example, and one made of flags. */
+async function runExamples(cwd: string, env: Record<string, string>): Promise<void> {
+  const examples = join(__dirname, '../examples');
+  cpSync(examples, join(cwd, 'examples'), { recursive: true, filter: (path) => !/\.(ts|py)$/.test(path) });
+  const flags = ['--vendor', 'resend', '--source', 'examples/people.jsonl', '--endpoint', 'POST /emails', '--cap', '1'];
+  const params = ['from=a@example.com', 'to[0]={{mail}}', 'subject=Flags', 'text=x'].flatMap((pair) => [
+    '--param',
+    pair,
+  ]);
+  for (const args of [['examples/texts.json'], ['examples/mails.json'], [...flags, ...params]]) {
+    const { code, stdout, stderr } = await keybrake(['run', ...args, '--json'], { env, cwd });
+    expect([code, stderr]).toEqual([0, expect.any(String)]);
+    expect(JSON.parse(stdout)).toMatchObject({ status: 'completed', records: { succeeded: 3, total: 3 } });
+  }
+}
 
 async function interrupt(dev: ReturnType<typeof start>): Promise<void> {
   dev.child.kill('SIGINT');

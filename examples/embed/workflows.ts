@@ -5,7 +5,9 @@ import type * as activities from './activities';
 
 export * from '../../workflows'; // pipelineRun beside your own workflows
 
-const { chargeCustomer } = proxyActivities<typeof activities>({ startToCloseTimeout: '2 minutes' });
+const { chargeCustomer, textCustomer, mailCustomer } = proxyActivities<typeof activities>({
+  startToCloseTimeout: '2 minutes',
+});
 
 /** Charges every customer, ten at a time, for at most $50 together. */
 export async function monthlyBilling(customers: readonly activities.Customer[]): Promise<string[]> {
@@ -25,4 +27,22 @@ export async function monthlyBilling(customers: readonly activities.Customer[]):
       return charged;
     },
   );
+}
+
+export interface Shipped {
+  readonly id: string;
+  readonly phone: string;
+  readonly mail: string;
+}
+
+/** A key is for one vendor: texts for at most $2, then e-mails for at most $1. */
+export async function tellOfShipping(orders: readonly Shipped[]): Promise<void> {
+  const terms = { ttl: '1h', label: 'shipping' };
+  const texts = ['POST /2010-04-01/Accounts/:AccountSid/Messages.json'];
+  await withVaultKey({ vendor: 'twilio', usdCap: 2, allowedEndpoints: texts, ...terms }, async () => {
+    for (const { id, phone } of orders) await textCustomer(id, phone);
+  });
+  await withVaultKey({ vendor: 'resend', usdCap: 1, allowedEndpoints: ['POST /emails'], ...terms }, async () => {
+    for (const { id, mail } of orders) await mailCustomer(id, mail);
+  });
 }

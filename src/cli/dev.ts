@@ -1,4 +1,4 @@
-/** `keybrake dev`: Temporal with its UI, a stand-in for Stripe, the proxy and a worker, in one terminal. */
+/** `keybrake dev`: Temporal with its UI, stand-ins for the vendors, the proxy and a worker, in one terminal. */
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -29,8 +29,10 @@ interface Flags {
 export function addDev(program: Command): void {
   program
     .command('dev')
-    .description('Run everything on this machine: Temporal with its UI, a Stripe stand-in, the proxy, a worker.')
-    .option('--live', 'call the accounts of the environment (STRIPE_SECRET_KEY) instead of the stand-in')
+    .description(
+      'Run everything on this machine: Temporal with its UI, stand-ins for the vendors, the proxy, a worker.',
+    )
+    .option('--live', 'call the accounts of the environment (STRIPE_SECRET_KEY, …) instead of the stand-ins')
     .option('--port <port>', 'port of the proxy', parsePort, 8787)
     .option('--temporal-port <port>', 'port of Temporal', parsePort, 7233)
     .option('--ui-port <port>', "port of Temporal's UI", parsePort, 8233)
@@ -80,10 +82,17 @@ async function dev(flags: Flags): Promise<void> {
 }
 
 /** The real accounts, checked as `keybrake proxy` checks them. */
-function liveAccounts(keys: DevKeys, logger: Logger): Pick<ProxyOptions, 'accounts' | 'fxFloor'> {
-  const { accounts, fxFloor = {} } = proxyOptionsFromEnv({ ...process.env, ...keys }, logger);
-  return { accounts, fxFloor };
+function liveAccounts(keys: DevKeys, logger: Logger): LiveOptions {
+  const {
+    accounts,
+    fxFloor = {},
+    prices = {},
+    vendors = {},
+  } = proxyOptionsFromEnv({ ...process.env, ...keys }, logger);
+  return { accounts, fxFloor, prices, vendors };
 }
+
+type LiveOptions = Pick<ProxyOptions, 'accounts' | 'fxFloor' | 'prices' | 'vendors'>;
 
 interface DevKeys {
   readonly KEYBRAKE_API_KEY: string;
@@ -130,8 +139,8 @@ async function announce(stack: DevStack, { dir, json }: Flags): Promise<void> {
     `  Temporal      ${temporal.address}`,
     `  Proxy         ${proxy.url}`,
     sandbox === null
-      ? '  Stripe        the account of STRIPE_SECRET_KEY'
-      : `  Stripe        stand-in on ${sandbox.url}`,
+      ? '  Vendors       the accounts of the environment and of keybrake.yaml'
+      : `  Vendors       stand-ins for Stripe, Twilio and Resend on ${sandbox.url}`,
     '',
     'In another terminal:',
     '',
@@ -147,4 +156,8 @@ const TRY_IT = [
   `  seq 1 40 | sed 's/.*/{"id":"cus_&","amount_cents":250}/' > customers.jsonl`,
   '  npx keybrake run --source customers.jsonl --endpoint "POST /v1/payment_intents" --cap 50 \\',
   "    --param 'amount={{amount_cents}}' --param currency=usd --param 'customer={{id}}' --param confirm=true",
+  '',
+  `  seq 1000 1039 | sed 's/.*/{"id":"p&","phone":"+1415556&"}/' > people.jsonl`,
+  '  npx keybrake run --vendor twilio --source people.jsonl --cap 0.5 --param From=+15005550006 --param Body=Hello \\',
+  "    --param 'To={{phone}}' --endpoint 'POST /2010-04-01/Accounts/{AccountSid}/Messages.json'",
 ];

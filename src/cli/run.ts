@@ -3,7 +3,6 @@ import { randomUUID } from 'node:crypto';
 import type { Client, WorkflowHandle } from '@temporalio/client';
 import type { Command } from 'commander';
 import { KeybrakeClient } from '../../proxy/client';
-import { VENDOR_IDS } from '../../proxy/contract';
 import { clientOptionsFromEnv } from '../config';
 import { choice } from './choice';
 import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
@@ -32,7 +31,7 @@ export function addRun(program: Command): void {
     .option('--activity <name>', 'the call: an activity of your own, instead of --endpoint')
     .option('--param <name=value>', 'parameter; {{field}} takes a field of the record; repeatable', collect, [])
     .option('--record-id <field>', 'field that names the record (default: id)')
-    .addOption(choice('--vendor <vendor>', 'vendor (default: stripe)', VENDOR_IDS))
+    .option('--vendor <vendor>', 'stripe, twilio, resend, or one of your own (default: stripe)')
     .option('--cap <usd>', 'dollar cap of the job', parseUsd)
     .option('--ttl <duration>', 'time to live of the key (default: 4h)')
     .option('--label <label>', 'run label (default: from the file name and the date)')
@@ -58,7 +57,11 @@ Ctrl-C cancels the run and waits for its report; a second Ctrl-C leaves, and the
 Examples:
   keybrake run billing.json
   keybrake run --source customers.jsonl --endpoint "POST /v1/payment_intents" --cap 500 \\
-    --param amount={{amount_cents}} --param currency=usd --param customer={{id}} --param confirm=true`;
+    --param amount={{amount_cents}} --param currency=usd --param customer={{id}} --param confirm=true
+  keybrake run --vendor twilio --source people.csv --cap 5 --param To={{phone}} --param From=+15005550006 \\
+    --param "Body=Hello {{name}}" --endpoint "POST /2010-04-01/Accounts/{AccountSid}/Messages.json"
+  keybrake run --vendor resend --source people.csv --endpoint "POST /emails" --cap 1 --param from=a@example.com \\
+    --param to[0]={{mail}} --param subject=Hello --param text=…`;
 
 async function run(files: readonly string[], flags: Flags): Promise<void> {
   const inputs = await readInputs(files, flags);

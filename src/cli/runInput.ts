@@ -122,7 +122,7 @@ function objectAt(input: RunInput, name: string): RunInput {
   return typeof value === 'object' && value !== null ? (value as RunInput) : {};
 }
 
-/** `metadata[order]=…` as Stripe writes nested parameters. */
+/** `metadata[order]=…` and `to[0]=…`, as Stripe writes nested parameters and lists. */
 function nested(pairs: Readonly<Record<string, string>>): RunInput {
   const root: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(pairs)) {
@@ -131,5 +131,13 @@ function nested(pairs: Readonly<Record<string, string>>): RunInput {
     for (const step of steps.slice(0, -1)) place = (place[step] ??= {}) as Record<string, unknown>;
     place[steps.at(-1) ?? name] = value;
   }
-  return root;
+  return Object.fromEntries(Object.entries(root).map(([name, value]) => [name, withLists(value)]));
+}
+
+/** Objects whose names are 0, 1, 2, … are lists. */
+function withLists(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value).map(([name, inner]) => [name, withLists(inner)] as const);
+  const isList = entries.every(([name], index) => name === String(index));
+  return isList ? entries.map(([, inner]) => inner) : Object.fromEntries(entries);
 }
