@@ -5,6 +5,7 @@
  */
 import { activityInfo, Context, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Outcome, StopCode } from './contract/plan';
 import { givenUp, tryRecord } from './callRecord';
@@ -18,8 +19,8 @@ const BACKOFF_MS = { first: 500, max: 15_000 };
 
 export async function callChunk(runtime: Runtime, input: CallChunkInput): Promise<CallChunkOutput> {
   const { heartbeatDetails } = activityInfo();
-  const chunk = new Chunk(input, heartbeatDetails as ChunkProgress | undefined);
   const { cancellationSignal } = Context.current();
+  const chunk = new Chunk(input, heartbeatDetails as ChunkProgress | undefined, cancellationSignal);
   const beat = setInterval(() => heartbeat(chunk.progress), BEAT_MS);
   const items = chunk.items(runtime);
   try {
@@ -72,7 +73,6 @@ async function callUntilKnown(
   chunk: Chunk,
 ): Promise<CallRecordOutput | undefined> {
   const { workflowExecution, activityId, attempt: activityAttempt } = activityInfo();
-  const { cancellationSignal } = Context.current();
   for (let attempt = 1; ; attempt += 1) {
     const caller: Caller = { workflowId: workflowExecution?.workflowId ?? '', activityId, attempt: activityAttempt };
     const tried = await tryRecord(runtime, input, { ref: item.ref, record: item.record }, caller);
@@ -80,8 +80,8 @@ async function callUntilKnown(
     const given = givenUp(tried.again, attempt);
     if (given !== undefined) return given;
     const backoff = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** (attempt - 1));
-    await sleep(tried.again.delayMs ?? backoff, undefined, { signal: cancellationSignal }).catch(() => undefined);
-    if (cancellationSignal.aborted || chunk.stop !== undefined) return undefined;
+    await sleep(tried.again.delayMs ?? backoff, undefined, { signal: chunk.ending }).catch(() => undefined);
+    if (chunk.ending.aborted) return undefined;
   }
 }
 
@@ -100,9 +100,16 @@ class Chunk {
   #progress: ChunkProgress;
   #stop: StopCode | undefined;
 
-  constructor(input: CallChunkInput, resumed: ChunkProgress | undefined) {
+  /** Aborted when nothing more is to be sent: lanes that wait for the vendor's pace must not keep the chunk. */
+  readonly ending: AbortSignal;
+  readonly #stopped = new AbortController();
+
+  constructor(input: CallChunkInput, resumed: ChunkProgress | undefined, cancelled: AbortSignal) {
     const { start, firstLine } = input.range;
     this.#input = input;
+    this.ending = AbortSignal.any([cancelled, this.#stopped.signal]);
+    // Each lane listens while it waits.
+    setMaxListeners(input.concurrency, this.ending);
     this.#progress = resumed ?? { offset: start, line: firstLine, records: 0, counts: {} };
   }
 
@@ -152,6 +159,7 @@ class Chunk {
     if (stop !== undefined) {
       slot.stopped = true;
       this.#stop ??= stop;
+      this.#stopped.abort();
     }
     const settled = this.#open.findIndex(({ outcome: ended, stopped }) => ended === undefined || stopped);
     const done = this.#open.splice(0, settled === -1 ? this.#open.length : settled);

@@ -59,9 +59,10 @@ export function refusalIn(body: unknown, headers: Readonly<Record<string, unknow
   const code = headers[HEADERS.code] ?? told?.code;
   if (!isRefusalCode(code)) return undefined;
   const details = (told?.details ?? {}) as RefusalDetails;
-  const seconds = details.retry_after_seconds ?? Number(headers['retry-after'] ?? Number.NaN);
+  const seconds = details.retry_after_seconds;
+  const retryAfterMs = seconds === undefined ? retryAfterMsIn(headers) : seconds * 1_000;
   const message = told?.message ?? textIn(body, code) ?? `${code}: ${REFUSALS[code].meaning}`;
-  const retryAfter = Number.isFinite(seconds) && { retryAfterMs: seconds * 1_000 };
+  const retryAfter = retryAfterMs !== undefined && { retryAfterMs };
   return { code, message, details, detailed: told !== undefined, ...retryAfter };
 }
 
@@ -100,6 +101,12 @@ function textIn(value: unknown, code: string): string | undefined {
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
+}
+
+/** `Retry-After` in seconds, as the proxy and vendors give it; undefined where there is none. */
+export function retryAfterMsIn(headers: Readonly<Record<string, unknown>>): number | undefined {
+  const seconds = Number(headers['retry-after'] ?? Number.NaN);
+  return Number.isFinite(seconds) ? seconds * 1_000 : undefined;
 }
 
 /** The type of a failure that ends a run's calls, or undefined. */

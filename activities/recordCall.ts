@@ -3,7 +3,7 @@ import { HEADERS, REFUSALS } from '../proxy/contract';
 import { encodeParams } from './bodies';
 import type { RecordRef, RecordResult, StopCode } from './contract/plan';
 import { isTerminalRefusal } from '../proxy/contract';
-import type { Refused } from './failures';
+import { type Refused, retryAfterMsIn } from './failures';
 import type { SourceRecord } from './fields';
 import { contextOf, outcomeOf } from './outcome';
 import { activityIdFor, idempotencyKey } from './recordKeys';
@@ -101,7 +101,8 @@ async function judge(runtime: Runtime, input: CallInput, called: Called, reply: 
   if (isReplay(reply)) return done((await ask(runtime, input, called)) ?? fresh ?? { outcome: 'replayed' });
   if (fresh !== undefined) return done(fresh);
   const message = `The vendor answered ${status}${code === undefined ? '' : ` (${code})`}.`;
-  return { again: { code: code ?? `http_${status}`, message, delayMs: null, sent: status >= 500 } };
+  const delayMs = retryAfterMsIn(reply.headers) ?? null;
+  return { again: { code: code ?? `http_${status}`, message, delayMs, sent: status >= 500 } };
 }
 
 async function judgeRefusal(runtime: Runtime, input: CallInput, called: Called, refused: Refused): Promise<Attempt> {

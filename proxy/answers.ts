@@ -84,6 +84,11 @@ export function withCall(reply: Reply, callId: string, remaining: Micros | null,
   return { status: reply.status, headers, body: reply.body };
 }
 
+/** The reply with the time after which it is worth trying again, where the vendor named none. */
+export function withRetryAfter(reply: Reply, seconds: number): Reply {
+  return { ...reply, headers: { 'retry-after': String(seconds), ...reply.headers } };
+}
+
 /** The stored form of a reply: the length of its head, the head as JSON, the body. Undefined when it is too large. */
 export function pack({ status, headers, body }: Reply): Buffer | undefined {
   if (body.length > STORED_BYTES_MAX) return undefined;

@@ -3,7 +3,9 @@ import { hash } from 'node:crypto';
 import { HEADERS, Refusal } from './contract';
 import type { KeyFacts } from './ledger/facts';
 import type { CallFacts } from './ledger/reserve';
-import type { RequestHeaders, Target } from './reading';
+import type { Authorised } from './authorise';
+import type { Upstream } from './forward';
+import { encodeBody, encodeForm, type RequestHeaders, type Target } from './reading';
 import type { Vendors } from './vendors';
 import type { Credential, Vendor, VendorRequest } from './vendors/vendor';
 
@@ -19,6 +21,8 @@ export interface DataRequest {
   readonly body: Buffer | undefined;
   /** Has the client gone? */
   readonly gone: () => boolean;
+  /** Calls `leave` when the client goes; answers how to stop listening. */
+  readonly onGone: (leave: () => void) => () => void;
 }
 
 const CONTEXT_CHARACTERS_MAX = 500;
@@ -133,6 +137,33 @@ export function claimKey(call: CallFacts, request: VendorRequest, free: boolean)
   const owner = call.facts.jobId ?? call.facts.keyId;
   const made = [owner, call.recordId, request.method, request.path].join('\n');
   return `kb1_${hash('sha256', made)}`;
+}
+
+/** What goes to the vendor, rebuilt from what was read. */
+export function upstreamCall(
+  {
+    vendor,
+    request,
+    authorised: { route, adds },
+    headers,
+  }: {
+    readonly vendor: Vendor;
+    readonly request: VendorRequest;
+    readonly authorised: Authorised;
+    readonly headers: Readonly<Record<string, string>>;
+  },
+  idempotencyKey: string | undefined,
+): Upstream {
+  const { text: body, headers: declared } = encodeBody(request, route.body, adds);
+  const header = vendor.idempotencyHeader;
+  const keyed: Record<string, string> = {};
+  if (header !== null && idempotencyKey !== undefined) keyed[header] = idempotencyKey;
+  return {
+    method: request.method,
+    path: request.query.length > 0 ? `${request.path}?${encodeForm(request.query)}` : request.path,
+    headers: Object.assign({}, headers, declared, keyed),
+    body,
+  };
 }
 
 /** Headers for the vendor: the real secret, and only what the vendor's table lets pass. */

@@ -23,6 +23,20 @@ export function asRefusal(error: unknown, logger: Logger): Refusal {
   return new Refusal('store_unavailable', text, { retry_after_seconds: 1 }, { cause: error });
 }
 
+/** Another process, or an earlier attempt, has the idempotency key. */
+export function inProgressRefusal(callId: string): Refusal {
+  const text = `idempotency_in_progress: call ${callId} has not ended yet.`;
+  return new Refusal('idempotency_in_progress', text, { retry_after_seconds: 1 });
+}
+
+/** No slot for the call in time: too many calls to the vendor account. */
+export function pacedRefusal(account: string, retryAfterSeconds: number): Refusal {
+  const text =
+    `rate_limited: calls to the account ${account} are paced, and no slot came in time; nothing was sent. ` +
+    `Try again in ${retryAfterSeconds} s, or raise max_rps of the account if the vendor takes more.`;
+  return new Refusal('rate_limited', text, { retry_after_seconds: retryAfterSeconds });
+}
+
 /** Nothing was sent, and the hold is released. */
 export function unsentRefusal(callId: string, reason: string): Refusal {
   const text = `upstream_unreachable: nothing was sent and the hold is released: ${reason}.`;

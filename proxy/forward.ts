@@ -10,11 +10,12 @@ export interface Upstream {
 }
 
 /**
- * `unsent`: no byte left, so nothing can have been executed. `lost`: the call was sent and no whole answer came.
+ * `unsent`: no byte left, so nothing can have been executed; with `retryAfterSeconds` because the account is paced and
+ * no slot came in time. `lost`: the call was sent and no whole answer came.
  */
 export type Sent =
   | { readonly kind: 'answered'; readonly status: number; readonly headers: AnswerHeaders; readonly body: Buffer }
-  | { readonly kind: 'unsent'; readonly reason: string }
+  | { readonly kind: 'unsent'; readonly reason: string; readonly retryAfterSeconds?: number }
   | { readonly kind: 'lost'; readonly reason: string };
 
 export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
@@ -117,6 +118,15 @@ class Exchange implements Dispatcher.DispatchHandler {
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
     clearTimeout(this.#timer);
     this.#resolve({ kind: this.#sent ? 'lost' : 'unsent', reason: reasonOf(error) });
+  }
+}
+
+/** A body as JSON; undefined when it is none. */
+export function parsed(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString()) as unknown;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,64 +1,46 @@
 /** The whole story of a vendor call, in order. No other file knows this order. */
-import type { Logger } from 'pino';
-import { pack, refusalReply, type Reply, unpack, vendorReply, withCall, withoutSecret } from './answers';
-import type { Authenticator } from './authenticate';
-import { allowedRoute, type Authorised, authorise } from './authorise';
-import { bodyOf, callFacts, claimKey, type DataRequest, destination, upstreamHeaders, vendorShown } from './call';
+import assert from 'node:assert';
+import {
+  pack,
+  refusalReply,
+  type Reply,
+  unpack,
+  vendorReply,
+  withCall,
+  withoutSecret,
+  withRetryAfter,
+} from './answers';
+import { allowedRoute, authorise } from './authorise';
+import {
+  bodyOf,
+  callFacts,
+  claimKey,
+  type DataRequest,
+  destination,
+  upstreamCall,
+  upstreamHeaders,
+  vendorShown,
+} from './call';
 import { Refusal } from './contract';
 import type { Sent } from './forward';
-import { asRefusal, unknownRefusal, unsentRefusal } from './failures';
+import { asRefusal, inProgressRefusal, pacedRefusal, unknownRefusal, unsentRefusal } from './failures';
 import { newId } from './ids';
-import { type Departures, Flights, within } from './inFlight';
+import { Flights, within } from './inFlight';
 import { judge, type Verdict } from './judge';
 import { leastRemaining } from './ledger/budgets';
 import type { KeyFacts } from './ledger/facts';
 import { finish, type Outcome } from './ledger/finish';
-import type { Ledger } from './ledger/ledger';
 import { type CallFacts, deadRefusal, refuseCall, reserve, type Reserved, type ReserveInput } from './ledger/reserve';
 import { lookUp } from './lookup';
-import type { ProxyMetrics } from './metrics';
-import { decodeBody, encodeBody, encodeForm, fingerprint, readPath, readRequest } from './reading';
-import { scopeHash, type Seal } from './seal';
-import type { Sender } from './upstreams';
-import type { Vendors } from './vendors';
+import type { Pacer, Slot } from './pace';
+import type { Attempt, Held, Passage, Ready, Steps } from './passage';
+import { decodeBody, fingerprint, readPath, readRequest } from './reading';
+import { rateLimitIn } from './rateLimit';
+import { scopeHash } from './seal';
 import { stripe } from './vendors/stripe';
-import type { Credential, Vendor, VendorRequest } from './vendors/vendor';
+import type { Vendor } from './vendors/vendor';
 
-export interface Account extends Credential {
-  readonly secretBytes: Buffer;
-  readonly forwarder: Sender;
-}
-
-export interface Steps {
-  readonly authenticator: Authenticator;
-  readonly ledger: Ledger;
-  readonly seal: Seal;
-  readonly accounts: ReadonlyMap<string, Account>;
-  readonly vendors: Vendors;
-  readonly departures: Departures;
-  readonly epoch: string;
-  readonly budgetWaitMs: number;
-  readonly claimWaitMs: number;
-  /** Milliseconds until a price that the vendor tells later is looked for first. */
-  readonly lookAfterMs: number;
-  readonly metrics: ProxyMetrics;
-  readonly logger: Logger;
-}
-
-/** A call on its way through the steps. */
-interface Passage {
-  readonly facts: KeyFacts;
-  readonly vendor: Vendor;
-  readonly request: VendorRequest;
-  readonly authorised: Authorised;
-  readonly call: CallFacts;
-  readonly requestId: string;
-  readonly account: Account;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly gone: () => boolean;
-}
-
-type Held = Extract<Reserved, { kind: 'held' | 'resend' }>;
+export type { Account, Steps } from './passage';
 
 /** How long an executed call waits for a store that cannot be written, before its caller hears `outcome_unknown`. */
 const SETTLE_WAIT_MS = 10_000;
@@ -102,7 +84,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const target = destination(readPath(incoming.url), vendor, steps.vendors);
     const match = allowedRoute(facts, vendor, incoming.method, target.path);
     const bodyText = decodeBody(body);
-    const { method, headers: given } = incoming;
+    const { method, headers: given, gone, onGone } = incoming;
     const { body: kind } = match.route;
     const request = readRequest({ method, target, headers: given, bodyText, kind, repeats: vendor.repeats });
     const account = steps.accounts.get(facts.account);
@@ -112,7 +94,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     }
     const authorised = authorise(facts, vendor, match, request, call.idempotencyKey !== null, account.accountId);
     const headers = upstreamHeaders(given, vendor, account);
-    return { facts, vendor, request, authorised, call, requestId, account, headers, gone: incoming.gone };
+    return { facts, vendor, request, authorised, call, requestId, account, headers, gone, onGone };
   }
 
   /** Holds the money, sends, settles; one at a time for an idempotency key and for a vendor object. */
@@ -129,15 +111,10 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     try {
       if (scope !== undefined) release.push(await turn(claims, scope, passage, 'its idempotency key'));
       if (object !== undefined) release.push(await turn(objects, object, passage, object));
-      const reserved = await reserveMoney(passage, claim);
-      if (reserved.kind === 'replay') return replay(reserved, passage);
       // Without a claim, a key that the call's id alone makes: sent again, it is still the same call.
       const sentKey = key ?? `kb1_${call.callId}`;
-      return await send(
-        reserved,
-        passage,
-        authorised.route.idempotent && request.method === 'POST' ? sentKey : undefined,
-      );
+      const keyed = authorised.route.idempotent && request.method === 'POST' ? sentKey : undefined;
+      return await sendPaced(passage, claim, keyed);
     } finally {
       for (const giveBack of release) giveBack();
     }
@@ -152,8 +129,28 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     });
   }
 
-  async function reserveMoney(passage: Passage, claim: ReserveInput['claim']) {
-    const { facts, vendor, authorised, call } = passage;
+  /**
+   * Sends; and while the vendor says that there are too many calls and the time lasts, once more: the hold is given back
+   * first, and the next attempt is a call of its own in the ledger, with the same idempotency key.
+   */
+  async function sendPaced(passage: Passage, claim: ReserveInput['claim'], key: string | undefined): Promise<Reply> {
+    const until = Date.now() + steps.paceWaitMs;
+    let last: Attempt | undefined;
+    for (let on = passage; ; on = { ...on, call: { ...on.call, callId: newId('call') } }) {
+      const ready = await reserveMoney(on, claim, until, last === undefined);
+      if (ready?.slot === undefined && ready !== undefined) return replay(ready.reserved, on);
+      if (ready !== undefined) last = await send(ready, on, key, claim !== null);
+      if (ready === undefined || last?.again === false) break;
+    }
+    assert(last !== undefined);
+    if (last.answer instanceof Refusal) throw last.answer;
+    return last.again ? withRetryAfter(last.answer, passage.account.pacer.retryAfterSeconds()) : last.answer;
+  }
+
+  /** Undefined: a further attempt has no slot in time. */
+  async function reserveMoney(passage: Passage, claim: ReserveInput['claim'], until: number, first: boolean) {
+    const { facts, vendor, authorised, call, onGone } = passage;
+    const { pacer } = passage.account;
     const deadline = Date.now() + steps.budgetWaitMs;
     let input: ReserveInput = {
       call,
@@ -162,30 +159,45 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       vendorIdempotent: authorised.route.idempotent,
       toMicros: (minor, currency) => vendor.toMicros(minor, currency, { fx: facts.fx }),
     };
+    let slot: Slot | undefined;
     for (;;) {
-      if (passage.gone()) throw CLIENT_GONE;
-      const reserving = input;
-      const reserved = await ledger.hold((rows, now) => reserve(rows, now, reserving));
+      if (passage.gone()) {
+        if (slot !== undefined) pacer.giveBack(slot);
+        throw CLIENT_GONE;
+      }
+      slot ??= pacer.take();
+      const reserving = slot === undefined ? { ...input, unpaced: true } : input;
+      const reserved = await heldWith(slot, pacer, reserving);
+      if (reserved.kind === 'held' || reserved.kind === 'resend') {
+        assert(slot !== undefined);
+        return { reserved, slot };
+      }
+      // Only what leaves uses up a slot: replays and refusals do not, and nobody waits for money with one.
+      if (slot !== undefined) pacer.giveBack(slot);
+      slot = undefined;
+      const waiting = () => ({ waitMs: until - Date.now(), facts, onGone });
       switch (reserved.kind) {
-        case 'held':
-        case 'resend':
         case 'replay':
-          return reserved;
+          return { reserved };
         case 'refused':
           throw reserved.refusal;
         case 'in_progress':
-          throw new Refusal(
-            'idempotency_in_progress',
-            `idempotency_in_progress: call ${reserved.call.call_id} has not ended yet.`,
-            {
-              retry_after_seconds: 1,
-            },
-          );
+          throw inProgressRefusal(reserved.call.call_id);
+        case 'pace': {
+          if (departures.isDead(facts)) break;
+          const turned = await pacer.wait(waiting());
+          if (turned.kind === 'slot') slot = turned.slot;
+          if (turned.kind !== 'full') break;
+          if (!first) return undefined;
+          await refusing(call, () => {
+            throw pacedRefusal(facts.account, turned.retryAfterSeconds);
+          });
+          break;
+        }
         case 'lookup': {
           const { objectId } = reserved;
-          const seen = await refusing(call, () =>
-            lookUp(passage, objectId, () => mayNotLeave(facts, Date.now() + 5_000)),
-          );
+          const mayLeave = () => mayNotLeave(facts, Infinity);
+          const seen = await refusing(call, () => lookUp(passage, objectId, mayLeave, waiting()));
           input = { ...input, seen };
           break;
         }
@@ -193,6 +205,15 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
           await waitForBudget(reserved, passage, deadline);
           break;
       }
+    }
+  }
+
+  async function heldWith(slot: Slot | undefined, pacer: Pacer, input: ReserveInput): Promise<Reserved> {
+    try {
+      return await ledger.hold((rows, now) => reserve(rows, now, input));
+    } catch (error) {
+      if (slot !== undefined) pacer.giveBack(slot);
+      throw error;
     }
   }
 
@@ -210,41 +231,35 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   /** Past this line the call is finished and settled, whatever the client does. */
-  async function send(held: Held, passage: Passage, idempotencyKey: string | undefined): Promise<Reply> {
-    const { facts, vendor, request, authorised, account, headers } = passage;
+  async function send({ reserved: held, slot }: Ready, passage: Passage, key: string | undefined, claimed: boolean) {
+    const { facts, vendor, request, authorised, account } = passage;
     const { route, price } = authorised;
     const departure = departures.begin(facts);
-    const { text: body, headers: declared } = encodeBody(request, route.body, authorised.adds);
-    const header = vendor.idempotencyHeader;
-    const keyed: Record<string, string> = {};
-    if (header !== null && idempotencyKey !== undefined) keyed[header] = idempotencyKey;
     try {
       const started = performance.now();
-      const answered = await account.forwarder.send(
-        {
-          method: request.method,
-          path: request.query.length > 0 ? `${request.path}?${encodeForm(request.query)}` : request.path,
-          headers: Object.assign({}, headers, declared, keyed),
-          body,
-        },
-        () => {
-          const reason = mayNotLeave(facts, held.sendBy);
-          departure.sent = reason === undefined;
-          return reason;
-        },
-      );
+      const answered = await account.forwarder.send(upstreamCall(passage, key), () => {
+        const reason = mayNotLeave(facts, held.sendBy);
+        departure.sent = reason === undefined;
+        return reason;
+      });
+      const limit = rateLimitIn(vendor, answered);
+      if (answered.kind === 'unsent') account.pacer.giveBack(slot);
+      else account.pacer.answered(slot, limit);
       metrics.upstreamSeconds.observe({ vendor: vendor.id }, (performance.now() - started) / 1000);
       const sent = withoutSecret(answered, account.secretBytes);
       const terms = { fx: facts.fx };
       const first = held.kind === 'held';
       const verdict = judge({ sent, vendor, route, price, request, terms, first });
-      return await settle(held, passage, sent, verdict);
+      const answer = await settle(held, passage, sent, verdict);
+      // What may have been executed is sent again with its idempotency key only, as its client would.
+      const safe = verdict.state === 'released' || (!first && route.idempotent && claimed);
+      return { answer, again: limit !== undefined && safe };
     } finally {
       departures.end(departure);
     }
   }
 
-  async function settle(held: Held, passage: Passage, sent: Sent, verdict: Verdict): Promise<Reply> {
+  async function settle(held: Held, passage: Passage, sent: Sent, verdict: Verdict): Promise<Reply | Refusal> {
     const { call, vendor, requestId, facts } = passage;
     const callId = held.kind === 'resend' ? held.call.call_id : call.callId;
     const reply = sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body) : null;
@@ -259,11 +274,11 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     metrics.adjusted(vendor.id, finished.adjustedMicros ?? 0);
 
     const { idempotent } = passage.authorised.route;
-    if (outcome.state === 'unknown') throw unknownRefusal(callId, sent, idempotent);
+    if (outcome.state === 'unknown') return unknownRefusal(callId, sent, idempotent);
     if (sent.kind === 'unsent') {
-      throw departures.isDead(facts) ? deadRefusal('key_revoked', facts.keyId) : unsentRefusal(callId, sent.reason);
+      return departures.isDead(facts) ? deadRefusal('key_revoked', facts.keyId) : unsentRefusal(callId, sent.reason);
     }
-    if (sent.kind === 'lost' || reply === null) throw unknownRefusal(callId, sent, idempotent);
+    if (sent.kind === 'lost' || reply === null) return unknownRefusal(callId, sent, idempotent);
     return withCall(reply, callId, leastRemaining(finished.budgets) ?? held.remainingMicros, requestId);
   }
 

@@ -8,8 +8,9 @@ import { Departures } from './inFlight';
 import { createReceiver } from './late/callbacks';
 import { LATE, startPoller } from './late/poller';
 import { Ledger } from './ledger/ledger';
-import { createMetrics } from './metrics';
+import { createMetrics, type ProxyMetrics } from './metrics';
 import type { ProxyOptions, RunningProxy } from './options';
+import { Pacer } from './pace';
 import { startPruning } from './prune';
 import { recover } from './recover';
 import { masterKeyFile, Seal } from './seal';
@@ -27,6 +28,8 @@ export { StoreError } from './stores/store';
 const UPSTREAM_TIMEOUT_MS = 25_000;
 const BUDGET_WAIT_MS = 2_000;
 const CLAIM_WAIT_MS = 20_000;
+const PACE_WAIT_MS = 5_000;
+const PACE_QUEUE_MAX = 1_000;
 
 /**
  * Opens the ledger, marks what a dead process left as unknown, and listens. Throws {@link StoreError} when the ledger
@@ -51,16 +54,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   }
 }
 
-async function serve(
-  options: ProxyOptions,
-  ledger: Ledger,
-  seal: Seal,
-  metrics: ReturnType<typeof createMetrics>,
-): Promise<RunningProxy> {
+async function serve(options: ProxyOptions, ledger: Ledger, seal: Seal, metrics: ProxyMetrics): Promise<RunningProxy> {
   const { logger } = options;
   const upstreamTimeoutMs = options.upstreamTimeoutMs ?? UPSTREAM_TIMEOUT_MS;
   const vendors = createVendors(options);
-  const accounts = openAccounts(options, vendors, upstreamTimeoutMs);
+  const accounts = openAccounts(options, vendors, upstreamTimeoutMs, metrics);
   const departures = new Departures();
   const epoch = newId('req');
   let listening: Listening | undefined = undefined;
@@ -78,6 +76,7 @@ async function serve(
     budgetWaitMs: options.budgetWaitMs ?? BUDGET_WAIT_MS,
     claimWaitMs: options.claimWaitMs ?? CLAIM_WAIT_MS,
     lookAfterMs: late.firstMs,
+    paceWaitMs: options.paceWaitMs ?? PACE_WAIT_MS,
     metrics,
     logger,
   });
@@ -91,6 +90,7 @@ async function serve(
     killed: (keyId) => {
       const inFlight = departures.kill(keyId);
       ledger.wake();
+      for (const { pacer } of accounts.values()) pacer.dismiss((facts) => departures.isDead(facts));
       return inFlight;
     },
     baseUrl: () => options.publicUrl ?? listening?.url ?? '',
@@ -133,13 +133,23 @@ async function serve(
   };
 }
 
-function openAccounts({ accounts }: ProxyOptions, vendors: Vendors, timeoutMs: number): ReadonlyMap<string, Account> {
+function openAccounts(
+  { accounts, paceQueueMax: queueMax = PACE_QUEUE_MAX }: ProxyOptions,
+  vendors: Vendors,
+  timeoutMs: number,
+  metrics: ProxyMetrics,
+): ReadonlyMap<string, Account> {
   return new Map(
-    Object.entries(accounts).map(([name, { vendor: id, upstream, ...credential }]) => {
+    Object.entries(accounts).map(([name, { vendor: id, upstream, maxRps: given, ...credential }]) => {
       const vendor = vendors.get(id);
       if (vendor === undefined) throw new Error(`The account ${name} is of the vendor ${id}, which is not known.`);
       const forwarder = openUpstreams(vendor, upstream, timeoutMs);
-      return [name, { ...credential, secretBytes: Buffer.from(credential.secret), forwarder }];
+      // A stand-in has limits of its own, if any.
+      const atVendor = upstream === undefined || upstream === vendor.origin;
+      const maxRps = given ?? (atVendor ? vendor.maxRps?.(credential) : undefined);
+      const pacer = new Pacer({ maxRps, queueMax, observer: metrics.paceOf(name) });
+      metrics.watchPace(name, () => pacer.rps);
+      return [name, { ...credential, pacer, secretBytes: Buffer.from(credential.secret), forwarder }];
     }),
   );
 }

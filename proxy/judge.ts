@@ -1,7 +1,6 @@
 /** What a vendor's answer is evidence of, DESIGN 5.4. Pure. */
-import type { Sent } from './forward';
+import { parsed, type Sent } from './forward';
 import type { Outcome } from './ledger/finish';
-import { parsed } from './lookup';
 import type { Price, PricingTerms, Route, Valuation, Vendor, VendorRequest } from './vendors/vendor';
 
 /** An outcome before its answer is sealed. */

@@ -1,6 +1,7 @@
 /** What Prometheus reads. Labels are few and never hold a key, a label or a secret. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { MICROS_PER_USD, type Micros, REFUSALS } from './contract';
+import type { PaceObserver } from './pace';
 import type { Store } from './stores/store';
 
 /** Pages of 1,000 open calls that one scrape reads: the gauges stop at 20,000 calls instead of stopping the proxy. */
@@ -18,6 +19,10 @@ export interface ProxyMetrics {
   readonly upstreamSeconds: Histogram<'vendor'>;
   readonly commitSeconds: Histogram;
   readonly commitBatchSize: Histogram;
+  /** What the pace of an account tells. */
+  readonly paceOf: (account: string) => PaceObserver;
+  /** Reads the account's pace at each scrape. */
+  readonly watchPace: (account: string, rps: () => number) => void;
 }
 
 interface Open {
@@ -92,12 +97,53 @@ export function createMetrics(store: Pick<Store, 'listCalls' | 'countLate'>): Pr
       buckets: SECONDS,
       registers,
     }),
+    ...paceMetrics(registers),
     commitBatchSize: new Histogram({
       name: 'keybrake_commit_batch_size',
       help: 'Operations that shared one commit.',
       buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
       registers,
     }),
+  };
+}
+
+function paceMetrics(registers: Registry[]): Pick<ProxyMetrics, 'paceOf' | 'watchPace'> {
+  const labelNames = ['account'] as const;
+  const queue = new Gauge({ name: 'keybrake_pace_queue', help: 'Calls that wait for a slot.', labelNames, registers });
+  const waits = new Histogram({
+    name: 'keybrake_pace_wait_seconds',
+    help: 'How long calls waited for a slot; those that found one free are not counted.',
+    labelNames,
+    buckets: SECONDS,
+    registers,
+  });
+  const limits = new Counter({
+    name: 'keybrake_vendor_rate_limits_total',
+    help: 'Answers of the vendor that there were too many calls.',
+    labelNames,
+    registers,
+  });
+  const watched = new Map<string, () => number>();
+  const rate = new Gauge({
+    name: 'keybrake_pace_rps',
+    help: 'Calls a second that may leave now; +Inf: no limit is known.',
+    labelNames,
+    registers,
+    collect: () => {
+      for (const [account, rps] of watched) rate.set({ account }, rps());
+    },
+  });
+  return {
+    paceOf: (account) => {
+      queue.set({ account }, 0);
+      limits.inc({ account }, 0);
+      return {
+        queued: (change) => queue.inc({ account }, change),
+        waited: (ms) => waits.observe({ account }, ms / 1_000),
+        limited: () => limits.inc({ account }),
+      };
+    },
+    watchPace: (account, rps) => void watched.set(account, rps),
   };
 }
 

@@ -10,6 +10,8 @@ export interface AccountOptions extends Credential {
   readonly vendor: VendorId;
   /** Origin of the vendor's API; another than the vendor's own for tests and sandboxes. */
   readonly upstream?: string;
+  /** Calls a second at most. By default the vendor's figure at its own hosts, none at another upstream. */
+  readonly maxRps?: number;
 }
 
 export interface ProxyOptions extends VendorSettings {
@@ -44,6 +46,10 @@ export interface ProxyOptions extends VendorSettings {
   readonly claimWaitMs?: number;
   /** How prices that a vendor tells later are looked for. */
   readonly late?: Partial<LateOptions>;
+  /** Milliseconds that a call may wait for a slot in its account's pace before `rate_limited`; 5,000. */
+  readonly paceWaitMs?: number;
+  /** Calls of one account that may wait for slots at one time; more are `rate_limited` at once; 1,000. */
+  readonly paceQueueMax?: number;
 }
 
 export interface RunningProxy {

@@ -82,7 +82,12 @@ async function answer(
   response: ServerResponse,
   body: Buffer | undefined,
 ): Promise<void> {
-  const reply = await handle({ method, url, headers, body, gone: () => response.destroyed });
+  const gone = () => response.destroyed;
+  const onGone = (leave: () => void) => {
+    response.once('close', leave);
+    return () => void response.off('close', leave);
+  };
+  const reply = await handle({ method, url, headers, body, gone, onGone });
   if (reply === undefined || response.destroyed) return;
   response.writeHead(reply.status, Object.assign({ 'content-length': reply.body.length }, reply.headers));
   response.end(reply.body);

@@ -27,8 +27,11 @@ test('proxy: a wrong environment stops the start with the whole list', async () 
 });
 
 test('sandbox and proxy: they serve, log no secret, and end with code 0 at SIGTERM', async () => {
-  const sandbox = start(['sandbox', '--port', '0', '--secret-key', SECRET]);
+  const sandbox = start(['sandbox', '--port', '0', '--secret-key', SECRET, '--limit', '1']);
   const [, upstream = ''] = await sandbox.said(/stand-in on (http:\S+)/);
+  const read = () => fetch(`${upstream}/v1/payment_intents`, { headers: { authorization: `Bearer ${SECRET}` } });
+  const reads = await Promise.all([read(), read(), read()]);
+  expect(reads.some(({ status, headers }) => status === 429 && headers.get('retry-after') === '1')).toBe(true);
   const env = {
     KEYBRAKE_API_KEY: API_KEY,
     KEYBRAKE_WORKER_KEY: WORKER_KEY,

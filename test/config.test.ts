@@ -30,6 +30,7 @@ test('every variable is read', () => {
     KEYBRAKE_WORKER_MAX_USD: '99.50',
     KEYBRAKE_MASTER_KEY: `${'n'.repeat(32)}, ${'o'.repeat(40)}`,
     KEYBRAKE_STRIPE_UPSTREAM: 'http://127.0.0.1:12111',
+    KEYBRAKE_STRIPE_MAX_RPS: '20',
     KEYBRAKE_TLS_CERT: cert,
     KEYBRAKE_TLS_KEY: key,
   });
@@ -41,7 +42,7 @@ test('every variable is read', () => {
     workerKey: WORKER_KEY,
     workerMaxMicros: 99_500_000,
     masterKeys: ['n'.repeat(32), 'o'.repeat(40)],
-    accounts: { stripe: { secret: TEST, upstream: 'http://127.0.0.1:12111' } },
+    accounts: { stripe: { secret: TEST, upstream: 'http://127.0.0.1:12111', maxRps: 20 } },
   });
   expect(options.tls?.cert).toContain('CERTIFICATE');
 });
@@ -77,6 +78,8 @@ test.each<[string, Record<string, string>, string | RegExp]>([
   ['a URL that is none', { KEYBRAKE_URL: 'proxy:8787' }, /is not an http\(s\) address/],
   ['half of TLS', { KEYBRAKE_TLS_CERT: '/nowhere' }, /KEYBRAKE_TLS_KEY is not set, but KEYBRAKE_TLS_CERT is/],
   ['plaintext by another word', { KEYBRAKE_ALLOW_PLAINTEXT: 'yes' }, /is neither 1 nor 0/],
+  ['a pace of nothing', { KEYBRAKE_STRIPE_MAX_RPS: '0' }, /KEYBRAKE_STRIPE_MAX_RPS is not a number of calls a second/],
+  ['a pace in words', { KEYBRAKE_STRIPE_MAX_RPS: 'fast' }, /Give one above 0 and up to 10000/],
   ['a publishable key', { STRIPE_SECRET_KEY: 'pk_test_51ABCDEFGH' }, /is a publishable key/],
   ['a key of something else', { STRIPE_SECRET_KEY: 'SG.abcdef' }, /does not look like a Stripe key/],
   ['an upstream with a path', { KEYBRAKE_STRIPE_UPSTREAM: 'http://127.0.0.1/v1' }, /is not an http\(s\) address/],
@@ -151,6 +154,40 @@ describe('keybrake.yaml', () => {
   test('the account stripe is not defined twice', () => {
     const path = file('twice.yaml', 'accounts: { stripe: { vendor: stripe, secret: env:STRIPE_EU_KEY } }');
     expect(complaints({ ...GOOD, KEYBRAKE_CONFIG: path, STRIPE_EU_KEY: EU }).join()).toMatch(/both define the account/);
+  });
+
+  test('paces accounts, and says how long and how many calls may wait', () => {
+    const text =
+      'accounts: { a: { vendor: stripe, secret: env:STRIPE_EU_KEY, max_rps: 0.5 } }\npacing: { wait_ms: 3000, queue: 50 }';
+    const env = { ...GOOD, KEYBRAKE_CONFIG: file('pace.yaml', text), STRIPE_EU_KEY: EU, KEYBRAKE_STRIPE_MAX_RPS: '60' };
+    const { accounts, paceWaitMs, paceQueueMax } = proxyOptions(env);
+    expect([accounts['a']?.maxRps, accounts['stripe']?.maxRps]).toEqual([0.5, 60]);
+    expect({ paceWaitMs, paceQueueMax }).toEqual({ paceWaitMs: 3_000, paceQueueMax: 50 });
+  });
+
+  test('an account there that says no pace has that of its vendor’s variable', () => {
+    const text = 'accounts: { a: { vendor: stripe, secret: env:STRIPE_EU_KEY } }';
+    const env = {
+      ...GOOD,
+      KEYBRAKE_CONFIG: file('pace2.yaml', text),
+      STRIPE_EU_KEY: EU,
+      KEYBRAKE_STRIPE_MAX_RPS: '7.5',
+    };
+    expect(proxyOptions(env).accounts['a']?.maxRps).toBe(7.5);
+  });
+
+  test.each([
+    ['accounts: { a: { vendor: stripe, secret: env:STRIPE_EU_KEY, max_rps: 0 } }', /max_rps must be above 0/],
+    [
+      'accounts: { a: { vendor: stripe, secret: env:STRIPE_EU_KEY, max_rps: "20" } }',
+      /max_rps must be a number of calls/,
+    ],
+    ['accounts: { a: { vendor: stripe, secret: env:STRIPE_EU_KEY, max_rsp: 20 } }', /Did you mean max_rps\?/],
+    ['pacing: { wait_ms: 60000 }', /pacing\.wait_ms must be below what SDKs wait/],
+    ['pacing: { queue: -1 }', /pacing\.queue/],
+  ])('stops the start: %s', (text, expected) => {
+    const env = { ...GOOD, KEYBRAKE_CONFIG: file('pace3.yaml', text), STRIPE_EU_KEY: EU };
+    expect(complaints(env).join('\n')).toMatch(expected);
   });
 
   test('a live secret to an upstream named there stops the start', () => {

@@ -119,9 +119,9 @@ test.each(TABLE)('%s: status %i, %s, the code in the body and in the message, an
   expect(written).toMatchObject({ code, state: code === 'outcome_unknown' ? 'unknown' : 'refused' });
 });
 
-test('the table above has every code but those that need a broken disk or pacing', () => {
+test('the table above has every code but those that need a broken disk or a paced account', () => {
   const tested = new Set<string>(TABLE.map(([code]) => code));
-  // No vendor account is paced yet; a store that fails is met in proxy-store.test.ts.
+  // A paced account is met in proxy-pace.test.ts, a store that fails in proxy-store.test.ts.
   expect(Object.keys(REFUSALS).filter((code) => !tested.has(code))).toEqual(['rate_limited', 'store_unavailable']);
   expect(TABLE.map(([code, status, retry]) => [code, status, retry === 'retry'])).toEqual(
     TABLE.map(([code]) => [code, REFUSALS[code].status, REFUSALS[code].retry]),

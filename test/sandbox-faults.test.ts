@@ -108,6 +108,25 @@ describe('faults', () => {
     fixture.clock.nowMs += 1000;
     expect(await statusOfOne()).toBe(200);
   });
+
+  test('a 429 says after how many seconds to come back', async () => {
+    sandbox.setFaults({ rate429: 1 });
+    const { status, headers } = await fixture.post('/v1/payment_intents', FIVE_DOLLARS_FORM);
+    expect([status, headers['retry-after']]).toEqual([429, '1']);
+  });
+});
+
+test('a stand-in with a limit keeps it through resets, and counts every call against it, reads too', async () => {
+  const limited = await startSandbox({ limitPerSecond: 2, now: () => START_MS });
+  const get = () => fetch(`${limited.url}/v1/payment_intents`, { headers: { authorization: 'Bearer sk_test_1' } });
+  const statuses = async () => [(await get()).status, (await get()).status, (await get()).status];
+  expect(await statuses()).toEqual([200, 200, 429]);
+  const { error } = (await (await get()).json()) as { error: { code: string } };
+  expect(error.code).toBe('rate_limit');
+  expect(limited.stats().stripe.limited).toBe(2);
+  limited.reset();
+  expect(await statuses()).toEqual([200, 200, 429]);
+  await limited.stop();
 });
 
 describe('the server', () => {

@@ -8,10 +8,9 @@ import type { Logger } from 'pino';
 import type { Micros } from '../contract';
 import type { Ledger } from '../ledger/ledger';
 import { giveUpPrice, hasten, type Look, LOOK_FIRST_MS, type LookTimes, settlePrice, takeLook } from '../ledger/late';
+import { type Readable, readVendor } from '../lookup';
 import type { ProxyMetrics } from '../metrics';
-import type { Sender } from '../upstreams';
 import type { Vendors } from '../vendors';
-import type { Credential } from '../vendors/vendor';
 
 export interface LateOptions extends LookTimes {
   /** Milliseconds after a call until its price is looked for; 30,000. The next looks wait twice as long each. */
@@ -38,12 +37,14 @@ export const LATE: LateOptions = {
 const GAP_MS = 10_000;
 /** Looks under way at one time. */
 const WIDTH = 10;
+/** How long a look waits for a slot in the account's pace; then it is left for later. */
+const SLOT_WAIT_MS = 2_000;
 /** After the vendor has said that there are too many requests. */
 const REST_MS = 10_000;
 
 export interface PollerParts {
   readonly ledger: Ledger;
-  readonly accounts: ReadonlyMap<string, Credential & { readonly forwarder: Sender }>;
+  readonly accounts: ReadonlyMap<string, Readable>;
   readonly vendors: Vendors;
   readonly metrics: Pick<ProxyMetrics, 'adjusted'>;
   readonly logger: Logger;
@@ -152,10 +153,9 @@ async function read({ accounts, vendors }: PollerParts, { late, key }: Look, clo
   }
   const id = late.object_id.slice(key.account.length + 1);
   const path = vendor.lookupPath(id, account.accountId);
-  const headers = { ...vendor.authorization(account), accept: 'application/json', 'accept-encoding': 'identity' };
-  const sent = await account.forwarder.send({ method: 'GET', path, headers, body: null }, () =>
-    closing() ? 'the proxy is stopping' : undefined,
-  );
+  const sent = await readVendor(vendor, account, path, () => (closing() ? 'the proxy is stopping' : undefined), {
+    waitMs: SLOT_WAIT_MS,
+  });
   if (sent.kind !== 'answered') return { kind: 'unclear', limited: false };
   if (sent.status === 429 || sent.status >= 500) return { kind: 'unclear', limited: sent.status === 429 };
   const why = `the vendor answered ${sent.status}`;

@@ -39,6 +39,8 @@ export interface ReserveInput {
   /** May an unknown call be sent again with its idempotency key? */
   readonly vendorIdempotent: boolean;
   readonly toMicros: (minor: number, currency: string) => Micros | undefined;
+  /** There is no slot for the call to leave now: what would hold money, or send again, answers `pace` instead. */
+  readonly unpaced?: boolean;
   /** The object as the vendor shows it, where the ledger does not know it. */
   readonly seen?: Valuation;
 }
@@ -63,6 +65,8 @@ export type Reserved =
       readonly remainingMicros: Micros | null;
     }
   | { readonly kind: 'in_progress'; readonly call: CallRow }
+  /** The call may leave once there is a slot. Nothing is recorded: wait for it, then reserve again. */
+  | { readonly kind: 'pace' }
   /** The object is not in the ledger: look it up at the vendor and reserve again with `seen`. */
   | { readonly kind: 'lookup'; readonly objectId: string }
   /** Only holds in flight prevent the call. Nothing is recorded: wait for the budget, then reserve again. */
@@ -151,6 +155,7 @@ function resend(rows: Rows, now: number, input: ReserveInput, call: CallRow, sen
     const prior = { call_id: call.call_id, state: call.state, vendor_id: call.vendor_id };
     return refuse(rows, now, input, new Refusal('outcome_unknown', text, { prior_call: prior }));
   }
+  if (input.unpaced === true) return { kind: 'pace' };
   rows.put('calls', { ...call, sends: call.sends + 1, send_by: sendBy, epoch: input.call.epoch });
   rows.event({
     kind: 'call.resent',
@@ -184,6 +189,7 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
   if (misfit !== undefined)
     return notFitting(rows, now, input, misfit.budget, misfit.fit, need.on(misfit.budget.budget_id));
 
+  if (input.unpaced === true) return { kind: 'pace' };
   const holding = budgets.map((budget) => moved(budget, { held: need.on(budget.budget_id), to: 'held' }));
   for (const budget of holding) rows.put('budgets', budget);
   rows.add('calls', {

@@ -65,6 +65,7 @@ export function customVendor(id: string, spec: CustomVendor): Vendor {
     clearRefusals: [...CLEAR_REFUSALS, ...(spec.notExecuted ?? [])],
     isVendorError,
     errorCode: (answer) => (isVendorError(answer) ? codeAt(places, answer) : null),
+    isRateLimit: isVendorError,
     refusalBody: (code, message, details) => refusalBody(spec.error, code, message, details),
     refusalStatus: statusOf,
   };

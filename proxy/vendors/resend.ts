@@ -30,6 +30,10 @@ export function resendWith({ email = EMAIL_MICROS }: Partial<ResendPrices> = {})
     clearRefusals: [...CLEAR_REFUSALS, 405, 409, 422],
     isVendorError: isResendError,
     errorCode: (answer) => (hasName(answer) ? answer.name : null),
+    // `daily_quota_exceeded` and `monthly_quota_exceeded` are a 429 too.
+    isRateLimit: (answer) => hasName(answer) && answer.name === 'rate_limit_exceeded',
+    // Its limit is of the team, whatever its keys.
+    maxRps: () => 5,
     refusalBody,
     refusalStatus,
   };

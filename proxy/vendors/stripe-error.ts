@@ -49,6 +49,13 @@ export function errorCode(answer: unknown): string | null {
   return typeof code === 'string' ? code : String(type);
 }
 
+/** `lock_timeout` is a 429 too, for another call has the object; and so is `quota_exceeded` of API v2. */
+export function isRateLimit(answer: unknown): boolean {
+  if (!isStripeError(answer)) return false;
+  const { code, type } = answer.error;
+  return code === 'rate_limit' || (code !== 'lock_timeout' && (type === 'rate_limit_error' || type === 'rate_limit'));
+}
+
 /**
  * A refusal in Stripe's shape. Stripe's SDKs take any body without an `error` object for success, and pick the
  * exception's class from the status, at 400 also from the type. The message begins with the code's text.

@@ -1,6 +1,6 @@
 /** Stripe. Facts: VENDORS.md sections 2 and 8, read in stripe-node 23.1 and OpenAPI 2026-10-28. */
 import { toMicros } from './stripe-currency';
-import { errorCode, isStripeError, refusalBody, refusalStatus } from './stripe-error';
+import { errorCode, isRateLimit, isStripeError, refusalBody, refusalStatus } from './stripe-error';
 import { redirection } from './stripe-redirect';
 import { stripeRoutes } from './stripe-routes';
 import { lookupValue } from './stripe-value';
@@ -32,6 +32,11 @@ const LOOKUPS = [
   [/^/, '/v1/payment_intents'],
 ] as const;
 
+/** Does the secret say of itself that it moves no real money? */
+export function isTestSecret(secret: string): boolean {
+  return /^(?:sk|rk)_(?:org_)?test_/.test(secret);
+}
+
 /** Stripe's API. An identical request with the same idempotency key is executed once (docs.stripe.com; v1 24 h, v2 30 d). */
 export const stripe: Vendor = {
   id: 'stripe',
@@ -49,6 +54,9 @@ export const stripe: Vendor = {
   clearRefusals: CLEAR_REFUSALS,
   isVendorError: isStripeError,
   errorCode,
+  isRateLimit,
+  // Stripe takes 100 a second of a live key, 25 of a test key (VENDORS 2.5): the rest is left to other programs.
+  maxRps: ({ secret }) => (isTestSecret(secret) ? 20 : 80),
   refusalBody,
   refusalStatus,
 };

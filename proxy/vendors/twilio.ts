@@ -45,6 +45,8 @@ export function twilioWith(own?: Partial<TwilioPrices>, callbackUrl?: string): V
     clearRefusals: CLEAR_REFUSALS,
     isVendorError: isTwilioError,
     errorCode: (answer) => (isTwilioError(answer) ? String(answer.code) : null),
+    // Other codes of a 429 are limits of a day, or of one number.
+    isRateLimit: (answer) => isTwilioError(answer) && answer.code === 20_429,
     refusalBody,
     refusalStatus,
   };

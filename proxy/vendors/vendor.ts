@@ -209,6 +209,10 @@ export interface Vendor {
   readonly isVendorError: (answer: unknown) => boolean;
   /** The vendor's own error code of a refusal or decline, for the audit row. */
   readonly errorCode: (answer: unknown) => string | null;
+  /** Is this error of a 429 about calls at one time, so that the same call passes later? Not a quota, not a lock. */
+  readonly isRateLimit: (answer: unknown) => boolean;
+  /** Calls a second that the vendor's own hosts are asked for at most, where the operator does not say. */
+  readonly maxRps?: (credential: Credential) => number;
   /** The body of a refusal by the proxy in the vendor's error shape, and its status where the vendor has its own. */
   readonly refusalBody: (code: RefusalCode, message: string, details: RefusalDetails) => object;
   readonly refusalStatus: (code: RefusalCode) => number;

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { type TwilioOptions, startSandbox } from '../sandbox';
 import { untilSignalled } from './lifetime';
 import { print, printJson, tell } from './output';
-import { parsePort } from './parse';
+import { parseCount, parsePort } from './parse';
 
 interface Flags {
   readonly port: number;
@@ -12,6 +12,7 @@ interface Flags {
   readonly resendKey?: string;
   readonly late?: number;
   readonly delay?: number;
+  readonly limit?: number;
   readonly json?: boolean;
 }
 
@@ -28,6 +29,7 @@ export function addSandbox(program: Command): void {
     .option('--resend-key <key>', 'accept this key of Resend only, e.g. re_…')
     .option('--late <ms>', "when a message's price is known, e.g. 2000; otherwise when told to advance", Number)
     .option('--delay <ms>', 'how long each call takes', Number)
+    .option('--limit <n>', 'answer 429 to more calls in a second than this, e.g. 20', parseCount)
     .option('--json', 'print where it listens as JSON')
     .addHelpText('after', HELP)
     .action(sandbox);
@@ -38,13 +40,14 @@ Ask it what it has executed:  curl http://127.0.0.1:8788/_sandbox/stats
 Let messages arrive:          curl -d '{}' http://127.0.0.1:8788/_sandbox/twilio/advance
 Let it fail:                  curl -d '{"dropAfter":0.1}' http://127.0.0.1:8788/_sandbox/faults`;
 
-async function sandbox({ port, secretKey, twilio, resendKey, late, delay, json }: Flags): Promise<void> {
+async function sandbox({ port, secretKey, twilio, resendKey, late, delay, limit, json }: Flags): Promise<void> {
   const running = await startSandbox({
     port,
     ...(secretKey !== undefined && { secretKey }),
     twilio: { ...twilio, ...(late !== undefined && { lateMs: late }) },
     ...(resendKey !== undefined && { resend: { apiKey: resendKey } }),
     ...(delay !== undefined && { delayMs: delay }),
+    ...(limit !== undefined && { limitPerSecond: limit }),
   });
   const signalled = untilSignalled('ending');
   if (json === true) await printJson({ url: running.url, port: running.port });

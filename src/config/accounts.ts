@@ -4,7 +4,7 @@ import { createVendors } from '../../proxy/vendors';
 import type { Complaints } from './complaints';
 import type { ConfigFile } from './file';
 import { isLoopback, parseOrigin } from './network';
-import { checkCredential, isTestSecret } from './secrets';
+import { checkCredential, isTestAccount } from './secrets';
 import { type Environment, read } from './variables';
 
 type Accounts = Record<string, AccountOptions>;
@@ -18,18 +18,30 @@ interface FromEnvironment {
   /** By the variable of the secret: that of the user name. */
   readonly users?: Readonly<Record<string, string>>;
   readonly upstream: string;
+  readonly maxRps: string;
 }
 
 const ENVIRONMENT: readonly FromEnvironment[] = [
-  { vendor: 'stripe', secrets: ['STRIPE_SECRET_KEY'], upstream: 'KEYBRAKE_STRIPE_UPSTREAM' },
+  {
+    vendor: 'stripe',
+    secrets: ['STRIPE_SECRET_KEY'],
+    upstream: 'KEYBRAKE_STRIPE_UPSTREAM',
+    maxRps: 'KEYBRAKE_STRIPE_MAX_RPS',
+  },
   {
     vendor: 'twilio',
     secrets: ['TWILIO_API_SECRET', 'TWILIO_AUTH_TOKEN'],
     account: 'TWILIO_ACCOUNT_SID',
     users: { TWILIO_API_SECRET: 'TWILIO_API_KEY' },
     upstream: 'KEYBRAKE_TWILIO_UPSTREAM',
+    maxRps: 'KEYBRAKE_TWILIO_MAX_RPS',
   },
-  { vendor: 'resend', secrets: ['RESEND_API_KEY'], upstream: 'KEYBRAKE_RESEND_UPSTREAM' },
+  {
+    vendor: 'resend',
+    secrets: ['RESEND_API_KEY'],
+    upstream: 'KEYBRAKE_RESEND_UPSTREAM',
+    maxRps: 'KEYBRAKE_RESEND_MAX_RPS',
+  },
 ];
 
 /** All accounts by name. Complains when there is none. */
@@ -62,7 +74,7 @@ export function readAccounts(env: Environment, file: ConfigFile, complaints: Com
 
 function fromEnvironment(
   env: Environment,
-  { vendor, account, users, upstream }: FromEnvironment,
+  { vendor, account, users, upstream, maxRps }: FromEnvironment,
   variable: string,
   complaints: Complaints,
 ): AccountOptions | undefined {
@@ -73,7 +85,8 @@ function fromEnvironment(
   }
   const accountId = account === undefined ? undefined : read(env, account);
   const origin = readUpstream(env, upstream, complaints);
-  const options = { vendor, secret: read(env, variable) ?? '', ...present({ user, accountId, upstream: origin }) };
+  const rest = present({ user, accountId, upstream: origin, maxRps: readRate(env, maxRps, complaints) });
+  const options = { vendor, secret: read(env, variable) ?? '', ...rest };
   return checked(options, variable, account ?? variable, complaints);
 }
 
@@ -86,13 +99,14 @@ function fromFile(env: Environment, file: ConfigFile, complaints: Complaints): A
       complaints.add(`accounts.${name}.secret`, `refers to ${variable}, which is not set.`, `Set ${variable}.`);
       continue;
     }
-    const shared = ENVIRONMENT.find(({ vendor }) => vendor === account.vendor)?.upstream;
+    const shared = ENVIRONMENT.find(({ vendor }) => vendor === account.vendor);
     const upstream =
       account.upstream === undefined
-        ? shared && readUpstream(env, shared, complaints)
+        ? shared && readUpstream(env, shared.upstream, complaints)
         : parseOrigin(`accounts.${name}.upstream`, account.upstream, complaints)?.origin;
     const { vendor, user, account_sid: accountId } = account;
-    const options = { vendor, secret, ...present({ user, accountId, upstream }) };
+    const maxRps = account.max_rps ?? (shared && readRate(env, shared.maxRps, complaints));
+    const options = { vendor, secret, ...present({ user, accountId, upstream, maxRps }) };
     const basic = file.vendors[vendor]?.auth.kind === 'basic';
     if (basic && user === undefined) {
       complaints.add(`accounts.${name}.user`, 'is not set.', `The vendor ${vendor} authenticates with a user name.`);
@@ -114,6 +128,15 @@ function readUpstream(env: Environment, name: string, complaints: Complaints): s
   return text === undefined ? undefined : parseOrigin(name, text, complaints)?.origin;
 }
 
+function readRate(env: Environment, name: string, complaints: Complaints): number | undefined {
+  const text = read(env, name);
+  if (text === undefined) return undefined;
+  const rate = /^\d{1,5}(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (rate > 0 && rate <= RPS_MAX) return rate;
+  return complaints.add(name, 'is not a number of calls a second.', `Give one above 0 and up to ${RPS_MAX}, e.g. 20.`);
+}
+
+const RPS_MAX = 10_000;
 const ORIGINS = new Map([...createVendors()].map(([id, { origin }]) => [id, origin]));
 
 /** Only a secret that says it is a test one may go to a host that is neither the vendor nor this machine. */
@@ -126,7 +149,7 @@ function checked(
   const { vendor, upstream, ...rest } = options;
   if (!checkCredential(options, variable, accountSetting, complaints)) return undefined;
   if (upstream === undefined || upstream === ORIGINS.get(vendor)) return { vendor, ...rest };
-  if (!isLoopback(new URL(upstream).hostname) && !isTestSecret(options)) {
+  if (!isLoopback(new URL(upstream).hostname) && !isTestAccount(options)) {
     const name = vendor === 'stripe' ? 'Stripe' : vendor;
     return complaints.add(
       variable,

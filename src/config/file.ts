@@ -1,4 +1,4 @@
-/** keybrake.yaml: several accounts, FX floors, upstreams. Strict: what it does not know, it names. */
+/** keybrake.yaml: several accounts, their pace, FX floors, upstreams. Strict: what it does not know, it names. */
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { VENDOR_IDS, VENDOR_NAME } from '../../proxy/contract';
@@ -15,6 +15,7 @@ const accountSchema = z.strictObject({
   // A secret in a file gets committed: only the name of a variable may stand here.
   secret: z.string().regex(/^env:[A-Za-z_]\w*$/, 'must be env: and the name of a variable, e.g. env:STRIPE_EU_KEY'),
   upstream: z.string().optional(),
+  max_rps: z.number('must be a number of calls a second').positive('must be above 0').max(10_000).optional(),
   /** Twilio: no secret, so it may stand here. */
   account_sid: z.string().optional(),
   /** User name of Basic authentication: Twilio's API key SK…, or that of a vendor of one's own. */
@@ -34,6 +35,12 @@ const fileSchema = z.strictObject({
       z.number('must be a number of dollars').positive('must be above 0').max(1_000_000),
     )
     .default({}),
+  pacing: z
+    .strictObject({
+      wait_ms: z.number('must be milliseconds').int().min(0).max(20_000, 'must be below what SDKs wait').optional(),
+      queue: z.number('must be a number of calls').int().min(0).max(100_000).optional(),
+    })
+    .default({}),
   prices: pricesSchema.default({}),
   vendors: vendorsSchema.default({}),
 });
@@ -42,8 +49,8 @@ export type ConfigFile = z.output<typeof fileSchema>;
 
 // prettier-ignore
 const KEYS = [
-  'accounts', 'fx_floors', 'prices', 'vendors',
-  'vendor', 'secret', 'upstream', 'account_sid', 'user',
+  'accounts', 'fx_floors', 'pacing', 'prices', 'vendors',
+  'vendor', 'secret', 'upstream', 'account_sid', 'user', 'max_rps', 'wait_ms', 'queue',
   'twilio', 'resend', 'sms', 'mms', 'content', 'whatsapp', 'rcs', 'messenger', 'call_minute', 'call_seconds_max',
   'verify', 'verify_check', 'lookups', 'email',
   'origin', 'auth', 'idempotency_header', 'pass_headers', 'error', 'not_executed', 'routes', 'route', 'body', 'price', 'id',
@@ -51,7 +58,7 @@ const KEYS = [
 
 /** Reads `KEYBRAKE_CONFIG`, else ./keybrake.yaml where there is one. Complaints never quote the file's values. */
 export function readConfigFile(env: Environment, complaints: Complaints): ConfigFile {
-  const empty: ConfigFile = { accounts: {}, fx_floors: {}, prices: {}, vendors: {} };
+  const empty: ConfigFile = { accounts: {}, fx_floors: {}, pacing: {}, prices: {}, vendors: {} };
   const named = read(env, 'KEYBRAKE_CONFIG');
   const path = named ?? DEFAULT_PATH;
   const text = readText(path);

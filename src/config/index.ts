@@ -51,6 +51,8 @@ export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOpti
     accounts,
     fxFloor: file.fx_floors,
     ...vendorSettings(file.prices, file.vendors),
+    ...(file.pacing.wait_ms !== undefined && { paceWaitMs: file.pacing.wait_ms }),
+    ...(file.pacing.queue !== undefined && { paceQueueMax: file.pacing.queue }),
     logger,
     ...(workerKey !== undefined && { workerKey }),
     ...(workerMaxMicros !== undefined && { workerMaxMicros }),

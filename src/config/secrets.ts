@@ -1,17 +1,17 @@
 /** What the secrets of each vendor look like, so that one in the wrong place stops the start. */
 import type { AccountOptions } from '../../proxy/options';
+import { isTestSecret } from '../../proxy/vendors/stripe';
 import type { Complaints } from './complaints';
 
 const STRIPE_SECRET = /^(?:sk|rk)_(?:org_)?(?:live|test)_\w+$/;
-const STRIPE_TEST = /^(?:sk|rk)_(?:org_)?test_/;
 const ACCOUNT_SID = /^AC[0-9a-f]{32}$/i;
 const API_KEY_SID = /^SK[0-9a-f]{32}$/i;
 /** What fits into a header. */
 const PRINTABLE = /^[\x21-\x7e]+$/;
 
 /** Does the secret say of itself that it moves no real money? Only Stripe's do. */
-export function isTestSecret({ vendor, secret }: AccountOptions): boolean {
-  return vendor === 'stripe' && STRIPE_TEST.test(secret);
+export function isTestAccount({ vendor, secret }: AccountOptions): boolean {
+  return vendor === 'stripe' && isTestSecret(secret);
 }
 
 /** Complains about a credential that cannot be one of its vendor. `setting` and `accountSetting` say where it stands. */

@@ -8,11 +8,13 @@ export interface RequestCounts {
   replayed: number;
   /** Answered 409: the idempotency key was in use. */
   inUse: number;
+  /** Answered 429: above the limit of a second. */
+  limited: number;
   /** Injected faults that struck, by name. */
   injected: Partial<Record<StrikeName, number>>;
 }
 
 /** Nothing received yet. */
 export function newCounts(): RequestCounts {
-  return { requests: 0, priced: 0, replayed: 0, inUse: 0, injected: {} };
+  return { requests: 0, priced: 0, replayed: 0, inUse: 0, limited: 0, injected: {} };
 }

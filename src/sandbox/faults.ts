@@ -66,14 +66,14 @@ export class FaultInjector {
   readonly settings: Readonly<z.output<typeof schema>>;
   readonly #random: () => number;
   readonly #quiet: boolean;
+  readonly #limit: PerSecond;
   #drawn = 0;
-  #second = 0;
-  #inSecond = 0;
 
   /** Throws when the faults do not parse. */
   constructor(faults: unknown = {}) {
     this.settings = schema.parse(faults);
     this.#random = randomFrom(this.settings.seed);
+    this.#limit = new PerSecond(this.settings.limitPerSecond);
     this.#quiet = STRIKES.every((name) => this.settings[name] === 0);
   }
 
@@ -88,20 +88,35 @@ export class FaultInjector {
 
   /** Counts a request against `limitPerSecond`; true when it is one too many. */
   overLimit(nowMs: number): boolean {
-    const limit = this.settings.limitPerSecond;
-    if (limit === undefined) return false;
-    const second = Math.floor(nowMs / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#inSecond = 0;
-    }
-    this.#inSecond += 1;
-    return this.#inSecond > limit;
+    return this.#limit.isOver(nowMs);
   }
 
   #hits(rateOf: Rate): boolean {
     if (typeof rateOf === 'number') return rateOf > 0 && this.#random() < rateOf;
     return 'every' in rateOf ? this.#drawn % rateOf.every === 0 : this.#drawn <= rateOf.first;
+  }
+}
+
+/** So many in each second of the clock; undefined: any number. */
+export class PerSecond {
+  readonly #limit: number | undefined;
+  #second = 0;
+  #count = 0;
+
+  constructor(limit: number | undefined) {
+    this.#limit = limit;
+  }
+
+  /** Counts one; true when it is one too many. */
+  isOver(nowMs: number): boolean {
+    if (this.#limit === undefined) return false;
+    const second = Math.floor(nowMs / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#count = 0;
+    }
+    this.#count += 1;
+    return this.#count > this.#limit;
   }
 }
 

@@ -42,6 +42,8 @@ export interface SandboxOptions {
   readonly resend?: ResendOptions;
   /** How long every call takes before it executes. */
   readonly delayMs?: number;
+  /** Each vendor answers 429 to more requests in a second than this, reads too. */
+  readonly limitPerSecond?: number;
   /** False: requests are not kept, for benchmarks. */
   readonly log?: boolean;
   /** The clock, in milliseconds. */
@@ -80,7 +82,8 @@ const KEEP_ALIVE_MS = 120_000;
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   const { host = '127.0.0.1', port = 0, secretKey, twilio = {}, resend = {}, delayMs = 0, log = true } = options;
   if (!LOOPBACK.includes(host)) throw new Error(`The sandbox listens on loopback only, not on ${host}.`);
-  const vendors = new Vendors({ secretKey, twilio, resend, delayMs, log, now: options.now ?? Date.now });
+  const { limitPerSecond, now = Date.now } = options;
+  const vendors = new Vendors({ secretKey, twilio, resend, delayMs, limitPerSecond, log, now });
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (req, res) => {
     serve(vendors, req, res).catch(() => req.socket.destroy());
   });

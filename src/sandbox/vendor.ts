@@ -1,6 +1,6 @@
 /** The way of a request through a stand-in, the same for every vendor: log, counts, faults, and then its protocol. */
 import { type RequestCounts, newCounts } from './counts';
-import { FaultInjector, type StrikeName, type Strikes, UNHARMED } from './faults';
+import { FaultInjector, PerSecond, type StrikeName, type Strikes, UNHARMED } from './faults';
 import type { Answer, KeyedExchange } from './idempotency';
 import type { LoggedRequest, RequestLog, VendorName } from './request-log';
 
@@ -56,6 +56,8 @@ export interface Protocol {
 /** How a vendor behaves for the whole of its life. */
 export interface VendorOptions {
   readonly delayMs: number;
+  /** Answers 429 to more requests in a second of the clock than this; undefined: takes any number. */
+  readonly limitPerSecond: number | undefined;
   /** Undefined: requests are not kept. */
   readonly log: RequestLog | undefined;
   readonly now: () => number;
@@ -67,17 +69,20 @@ export class Vendor {
   counts: RequestCounts = newCounts();
   readonly #protocol: Protocol;
   readonly #options: VendorOptions;
+  #limit: PerSecond;
   #received = 0;
 
   constructor(protocol: Protocol, options: VendorOptions) {
     this.#protocol = protocol;
     this.#options = options;
+    this.#limit = new PerSecond(options.limitPerSecond);
   }
 
   /** Forgets everything, injected faults too. */
   reset(): void {
     this.faults = new FaultInjector();
     this.counts = newCounts();
+    this.#limit = new PerSecond(this.#options.limitPerSecond);
     this.#protocol.reset();
   }
 
@@ -138,8 +143,11 @@ export class Vendor {
     if (exchange.strikes('dropBefore')) return null;
     this.#protocol.authenticate(request);
     if (endpoint === undefined) throw this.#protocol.unknown(request);
-    const limited = (endpoint.priced || faults.all) && this.faults.overLimit(this.#options.now());
-    if (exchange.strikes('rate429') || limited) throw this.#protocol.rateLimited();
+    const nowMs = this.#options.now();
+    const over = (endpoint.priced || faults.all) && this.faults.overLimit(nowMs);
+    const limited = this.#limit.isOver(nowMs) || over;
+    if (limited) this.counts.limited += 1;
+    if (exchange.strikes('rate429') || limited) return this.#tooMany(request);
     if (exchange.strikes('error500Before')) throw this.#protocol.serverError();
 
     const reply = await endpoint.run(exchange);
@@ -148,6 +156,12 @@ export class Vendor {
     if (exchange.strikes('dropAfter')) return null;
     if (exchange.strikes('error500After')) throw this.#protocol.serverError();
     return reply;
+  }
+
+  /** All limits here are of a second. */
+  #tooMany(request: Received): Reply {
+    const reply = this.#protocol.failed(this.#protocol.rateLimited(), request);
+    return { ...reply, headers: { ...reply.headers, 'retry-after': '1' } };
   }
 }
 

@@ -26,6 +26,7 @@ export interface VendorsOptions {
   readonly twilio: TwilioOptions;
   readonly resend: ResendOptions;
   readonly delayMs: number;
+  readonly limitPerSecond: number | undefined;
   readonly log: boolean;
   readonly now: () => number;
 }
@@ -47,12 +48,12 @@ export class Vendors {
   readonly #emailMicros: number;
   readonly #vendors: Readonly<Record<VendorName, Vendor>>;
 
-  constructor({ secretKey, twilio, resend, delayMs, log, now }: VendorsOptions) {
+  constructor({ secretKey, twilio, resend, delayMs, limitPerSecond, log, now }: VendorsOptions) {
     this.#stripe = new StripeProtocol(secretKey, now);
     this.#twilio = new TwilioProtocol(twilio, now);
     this.#resend = new ResendProtocol(resend, now);
     this.#emailMicros = resend.unitMicros ?? EMAIL_MICROS;
-    const options = { delayMs, log: log ? this.log : undefined, now };
+    const options = { delayMs, limitPerSecond, log: log ? this.log : undefined, now };
     this.#vendors = {
       stripe: new Vendor(this.#stripe, options),
       twilio: new Vendor(this.#twilio, options),

@@ -20,6 +20,8 @@ export interface TestProxyOptions extends Partial<ProxyOptions> {
   readonly upstream: string;
   /** Stripe's secret there; random by default, as those of Twilio and Resend are. */
   readonly secret?: string;
+  /** Calls a second that the proxy lets each account make there; any number by default. */
+  readonly maxRps?: number;
 }
 
 export interface TestProxy extends RunningProxy {
@@ -39,11 +41,16 @@ export interface TestProxy extends RunningProxy {
  * Starts a proxy on any free port of loopback with a ledger in a temporary folder; `close` removes it. It has an account
  * of Stripe, of Twilio and of Resend at `upstream`, unless `accounts` are given.
  */
-export async function startProxyForTests({ upstream, secret, ...options }: TestProxyOptions): Promise<TestProxy> {
+export async function startProxyForTests({
+  upstream,
+  secret,
+  maxRps,
+  ...options
+}: TestProxyOptions): Promise<TestProxy> {
   const folder = await mkdtemp(join(tmpdir(), 'keybrake-test-'));
   const dbPath = join(folder, 'keybrake.db');
   const own = sandboxAccounts(secret === undefined ? {} : { secretKey: secret }).at(upstream);
-  const accounts = options.accounts ?? own;
+  const accounts = options.accounts ?? pacedBy(own, maxRps);
   const apiKey = options.apiKey ?? randomSecret('kb_admin_');
   const workerKey = options.workerKey ?? randomSecret('kb_worker_');
   const proxy = await startProxy({
@@ -73,4 +80,9 @@ export async function startProxyForTests({ upstream, secret, ...options }: TestP
     client,
     close,
   };
+}
+
+function pacedBy(accounts: ProxyOptions['accounts'], maxRps: number | undefined): ProxyOptions['accounts'] {
+  if (maxRps === undefined) return accounts;
+  return Object.fromEntries(Object.entries(accounts).map(([name, account]) => [name, { ...account, maxRps }]));
 }

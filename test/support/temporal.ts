@@ -26,6 +26,8 @@ export interface Stack {
 
 export interface StackOptions {
   readonly delayMs?: number;
+  /** Calls that the stand-in takes in a second. */
+  readonly limitPerSecond?: number;
   readonly proxy?: Partial<Parameters<typeof startProxyForTests>[0]>;
   readonly temporal?: TemporalDevOptions;
 }
@@ -34,13 +36,17 @@ let installed = false;
 
 /** Starts the stack; call `stop` in `afterAll`. */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
-  const { delayMs, proxy: proxyOptions, temporal: temporalOptions } = options;
+  const { delayMs, limitPerSecond, proxy: proxyOptions, temporal: temporalOptions } = options;
   if (!installed) Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
   installed = true;
   const secretKey = `sk_test_${randomUUID().replaceAll('-', '')}`;
   const [temporal, sandbox] = await Promise.all([
     startTemporalDev(temporalOptions),
-    startSandbox({ secretKey, ...(delayMs !== undefined && { delayMs }) }),
+    startSandbox({
+      secretKey,
+      ...(delayMs !== undefined && { delayMs }),
+      ...(limitPerSecond !== undefined && { limitPerSecond }),
+    }),
   ]);
   const proxy = await startProxyForTests({ upstream: sandbox.url, secret: secretKey, ...proxyOptions });
   const connection = await Connection.connect({ address: temporal.address });

@@ -1,0 +1,67 @@
+/** What a call carries from step to step, and what the steps work with. */
+import type { Logger } from 'pino';
+import type { Reply } from './answers';
+import type { Authenticator } from './authenticate';
+import type { Authorised } from './authorise';
+import type { DataRequest } from './call';
+import type { Refusal } from './contract';
+import type { Departures } from './inFlight';
+import type { KeyFacts } from './ledger/facts';
+import type { Ledger } from './ledger/ledger';
+import type { CallFacts, Reserved } from './ledger/reserve';
+import type { Readable } from './lookup';
+import type { ProxyMetrics } from './metrics';
+import type { Slot } from './pace';
+import type { Seal } from './seal';
+import type { Vendors } from './vendors';
+import type { Vendor, VendorRequest } from './vendors/vendor';
+
+export interface Account extends Readable {
+  readonly secretBytes: Buffer;
+}
+
+export interface Steps {
+  readonly authenticator: Authenticator;
+  readonly ledger: Ledger;
+  readonly seal: Seal;
+  readonly accounts: ReadonlyMap<string, Account>;
+  readonly vendors: Vendors;
+  readonly departures: Departures;
+  readonly epoch: string;
+  readonly budgetWaitMs: number;
+  readonly claimWaitMs: number;
+  readonly paceWaitMs: number;
+  /** Milliseconds until a price that the vendor tells later is looked for first. */
+  readonly lookAfterMs: number;
+  readonly metrics: ProxyMetrics;
+  readonly logger: Logger;
+}
+
+/** A call on its way through the steps. */
+export interface Passage {
+  readonly facts: KeyFacts;
+  readonly vendor: Vendor;
+  readonly request: VendorRequest;
+  readonly authorised: Authorised;
+  readonly call: CallFacts;
+  readonly requestId: string;
+  readonly account: Account;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly gone: () => boolean;
+  readonly onGone: DataRequest['onGone'];
+}
+
+/** What came of one attempt: the answer, or the refusal to be thrown. */
+export interface Attempt {
+  readonly answer: Reply | Refusal;
+  /** The vendor had too many calls, did nothing, and may be called again. */
+  readonly again: boolean;
+}
+
+export type Held = Extract<Reserved, { kind: 'held' | 'resend' }>;
+
+/** Money is held and there is a slot: the call may leave. */
+export interface Ready {
+  readonly reserved: Held;
+  readonly slot: Slot;
+}
