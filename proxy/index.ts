@@ -22,6 +22,7 @@ import { createVendors, type Vendors } from './vendors';
 
 export * from './contract';
 export * from './client';
+export * from './endpoints';
 export type { AccountOptions, ProxyOptions, RunningProxy } from './options';
 export { StoreError } from './stores/store';
 

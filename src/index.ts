@@ -11,6 +11,7 @@ export {
   type KeybrakeClientOptions,
   type KeyFilter,
 } from '../proxy/client';
+export type { BodyKind, VendorView } from '../proxy/endpoints';
 export { formatUsd, REFUSALS, type RefusalCode, type RefusalDetails } from '../proxy/contract';
 export type {
   CallState,
