@@ -5,7 +5,7 @@ import type { KeyFacts } from './ledger/facts';
 import type { CallFacts } from './ledger/reserve';
 import type { Authorised } from './authorise';
 import type { Upstream } from './forward';
-import { encodeBody, encodeForm, type RequestHeaders, type Target } from './reading';
+import { encodeBody, encodeForm, fingerprint, type RequestHeaders, type Target } from './reading';
 import type { Vendors } from './vendors';
 import type { Credential, Vendor, VendorRequest } from './vendors/vendor';
 
@@ -121,10 +121,16 @@ export function vendorShown(url: string, vendors: Vendors, own?: Vendor): Vendor
 }
 
 /**
- * The idempotency key under which the call takes its claim: the client's own; else, for a paid call about a named
- * record, one made from the record and the request alone, so that it is the same on every retry. Undefined: none.
+ * The idempotency key under which the call takes its claim: the client's own; else, for a paid call, one made from the
+ * named record, or, with `sameIsRetry`, from what the request says, so that it is the same on every retry. Undefined:
+ * none.
  */
-export function claimKey(call: CallFacts, request: VendorRequest, free: boolean): string | undefined {
+export function claimKey(
+  call: CallFacts,
+  request: VendorRequest,
+  free: boolean,
+  sameIsRetry = false,
+): string | undefined {
   if (request.method !== 'POST' && free) return undefined;
   if (call.idempotencyKey !== null) {
     if (call.idempotencyKey.length > IDEMPOTENCY_KEY_MAX) {
@@ -133,8 +139,11 @@ export function claimKey(call: CallFacts, request: VendorRequest, free: boolean)
     }
     return call.idempotencyKey;
   }
-  if (free || call.recordId === null) return undefined;
+  if (free) return undefined;
   const owner = call.facts.jobId ?? call.facts.keyId;
+  if (call.recordId === null) {
+    return sameIsRetry ? `kb1_${hash('sha256', [owner, fingerprint(request)].join('\n'))}` : undefined;
+  }
   const made = [owner, call.recordId, request.method, request.path].join('\n');
   return `kb1_${hash('sha256', made)}`;
 }

@@ -99,10 +99,12 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
 
   /** Holds the money, sends, settles; one at a time for an idempotency key and for a vendor object. */
   async function spend(passage: Passage): Promise<Reply> {
-    const { facts, request, authorised, call } = passage;
-    const key = claimKey(passage.call, request, authorised.price.kind === 'free');
+    const { facts, vendor, request, authorised, call } = passage;
+    const { sameIsRetryMs } = vendor;
+    const key = claimKey(call, request, authorised.price.kind === 'free', sameIsRetryMs !== undefined);
+    const bySaying = call.idempotencyKey === null && call.recordId === null ? sameIsRetryMs : undefined;
     const scope = key && scopeHash([facts.account, request.method, request.path, key].join('\n'));
-    const claim = scope === undefined ? null : { scope, fingerprint: fingerprint(request) };
+    const claim = scope === undefined ? null : { scope, fingerprint: fingerprint(request), forMs: bySaying };
     const { price } = authorised;
     const object =
       'objectId' in price && price.objectId !== undefined ? `${facts.account}/${price.objectId}` : undefined;

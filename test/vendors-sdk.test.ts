@@ -129,9 +129,9 @@ describe('resend-node', () => {
   test('e-mails are sent up to the cap and no further', async () => {
     const key = await issue('resend', 0.004, 'POST /emails');
     const client = resendOf(key);
-    expect((await client.emails.send(mail)).error).toBeNull();
-    expect((await client.emails.send(mail)).error).toBeNull();
-    const { data, error } = await client.emails.send(mail);
+    expect((await client.emails.send({ ...mail, subject: '1' })).error).toBeNull();
+    expect((await client.emails.send({ ...mail, subject: '2' })).error).toBeNull();
+    const { data, error } = await client.emails.send({ ...mail, subject: '3' });
     expect(data).toBeNull();
     expect(error).toMatchObject({ statusCode: 429, name: 'cap_exhausted' });
     expect(sandbox.emails()).toHaveLength(2);

@@ -31,11 +31,18 @@ export interface CallFacts {
   readonly context: string | null;
 }
 
+export interface Claim {
+  readonly scope: string;
+  readonly fingerprint: string;
+  /** Milliseconds for which a call that was executed keeps the claim; undefined: for ever. */
+  readonly forMs?: number | undefined;
+}
+
 export interface ReserveInput {
   readonly call: CallFacts;
   readonly price: Price;
   /** Null: the call takes no claim. */
-  readonly claim: { readonly scope: string; readonly fingerprint: string } | null;
+  readonly claim: Claim | null;
   /** May an unknown call be sent again with its idempotency key? */
   readonly vendorIdempotent: boolean;
   readonly toMicros: (minor: number, currency: string) => Micros | undefined;
@@ -74,7 +81,7 @@ export type Reserved =
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 export function reserve(rows: Rows, now: number, input: ReserveInput): Reserved {
-  const prior = input.claim === null ? undefined : claimed(rows, input.claim.scope);
+  const prior = input.claim === null ? undefined : claimed(rows, now, input.claim);
   const life = lifeOf(rows, now, input.call.facts.keyId, input.call.facts.ancestors);
   if (life.dead !== undefined) return refuse(rows, now, input, deadRefusal(life.dead, input.call.facts.keyId, prior));
   const sendBy = Math.min(now + SEND_BY_MS, life.until);
@@ -88,11 +95,12 @@ export function refuseCall(rows: Rows, now: number, call: CallFacts, refusal: Re
   return recordRefusal(rows, now, call, dead === undefined ? refusal : deadRefusal(dead, call.facts.keyId));
 }
 
-/** The call that has the claim; undefined when it is free. A released call has given it back. */
-function claimed(rows: Rows, scope: string): CallRow | undefined {
+/** The call that has the claim; undefined when it is free. A released call has given it back, an old one may have. */
+function claimed(rows: Rows, now: number, { scope, forMs = Infinity }: Claim): CallRow | undefined {
   const claim = rows.get('claims', scope);
   const call = claim && rows.get('calls', claim.call_id);
-  return call?.state === 'released' ? undefined : call;
+  const over = call?.state === 'settled' && now - call.created_at > forMs;
+  return call?.state === 'released' || over ? undefined : call;
 }
 
 /** Names the earlier call with the same idempotency key, so that a caller can tell what became of its record. */

@@ -10,6 +10,13 @@ export interface ResendPrices {
   readonly email: Micros;
 }
 
+/**
+ * Its SDKs send no idempotency key, and nobody means to send one person the same e-mail twice in one job: without a key,
+ * the same again is a retry. For longer than the 24 hours for which Resend knows a key, so that it has forgotten the one
+ * of the first e-mail when a later one is sent.
+ */
+const SAME_IS_RETRY_MS = 25 * 3_600_000;
+
 /** Resend with the operator's price. Sends with an idempotency key are executed once (24 h). */
 export function resendWith({ email = EMAIL_MICROS }: Partial<ResendPrices> = {}): Vendor {
   return {
@@ -17,6 +24,7 @@ export function resendWith({ email = EMAIL_MICROS }: Partial<ResendPrices> = {})
     origin: 'https://api.resend.com',
     authorization: ({ secret }) => ({ authorization: `Bearer ${secret}` }),
     idempotencyHeader: 'idempotency-key',
+    sameIsRetryMs: SAME_IS_RETRY_MS,
     routes: routesWith(email),
     // Answers with a key or signing secret, or rules the account (VENDORS 8).
     forbidden: [{ method: '*', pattern: /^\/(?:api-keys|webhooks|domains|oauth|oauth-grants)(?:\/|$)/i }],

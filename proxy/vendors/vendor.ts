@@ -178,6 +178,11 @@ export interface Vendor {
   readonly authorization: (credential: Credential) => Readonly<Record<string, string>>;
   /** Null: the vendor knows no idempotency keys. */
   readonly idempotencyHeader: string | null;
+  /**
+   * A paid request without idempotency key and record is a retry of an earlier one of its job, or vault key, that says
+   * the same word for word, for so many milliseconds. Absent: each is a call of its own.
+   */
+  readonly sameIsRetryMs?: number;
   readonly routes: readonly Route[];
   /**
    * Routes that hand out secrets or control the account: refused whatever the allowlist says. Method `*` is any
