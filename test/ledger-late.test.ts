@@ -184,6 +184,6 @@ describe.each(STORES)('prices that come later, on $name', ({ open }) => {
         for (const id of [...facts.budgets, day]) expect(await settledOn(id)).toBe(total);
         for (const { callId, known } of sent) expect(await costOf(callId)).toBe(known);
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     ));
 });
