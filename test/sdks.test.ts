@@ -119,7 +119,7 @@ const SITUATIONS: readonly Situation[] = [
   { code: 'idempotency_in_progress', idempotencyKey: 'p', only: KEYED, ...underWay('pay', 'p') },
   { code: 'already_executed', act: 'large', idempotencyKey: 'l', only: ['stripe'], ...executed('large', 'l') },
   { code: 'cap_exhausted', key: () => ({ usd_cap: 0.0001 }) },
-  { code: 'budget_busy', key: (vendor) => ({ usd_cap: PRICE[vendor] * 1.5 }), ...underWay('pay') },
+  { code: 'budget_busy', key: (vendor) => ({ usd_cap: PRICE[vendor] * 1.5 }), ...underWay('pay', 'busy') },
   { code: 'upstream_unreachable', key: (vendor) => ({ account: `${vendor}_down` }) },
   { code: 'outcome_unknown', beforeAll: async () => {
     rig.sandbox.setFaults({ dropAfter: 1 });
