@@ -15,8 +15,6 @@ export const FAULTS = {
   error500Before: [{ error500Before: 1 }],
   error500After: [{ error500After: 1 }],
   dropTwice: [{ dropAfter: 1 }, { dropAfter: 1 }],
-  // A clear refusal, but of a call that was executed.
-  dropAfterThen429: [{ dropAfter: 1 }, { rate429: 1 }],
 } as const satisfies Record<string, readonly Faults[]>;
 
 /** In minor units. */
