@@ -144,11 +144,15 @@ export function claimKey(
   if (call.recordId === null) {
     return sameIsRetry ? `kb1_${hash('sha256', [owner, fingerprint(request)].join('\n'))}` : undefined;
   }
-  const made = [owner, call.recordId, request.method, request.path].join('\n');
-  return `kb1_${hash('sha256', made)}`;
+  return recordKey(owner, call.recordId, request.method, request.path);
 }
 
-/** What goes to the vendor, rebuilt from what was read. */
+/** The key of a paid call about a record whose client gives none: `owner` is the job, else the vault key. */
+export function recordKey(owner: string, recordId: string, method: string, path: string): string {
+  return `kb1_${hash('sha256', [owner, recordId, method, path].join('\n'))}`;
+}
+
+/** What goes to the vendor, rebuilt from what was read; without the headers that carry the secret. */
 export function upstreamCall(
   {
     vendor,
@@ -175,13 +179,14 @@ export function upstreamCall(
   };
 }
 
-/** Headers for the vendor: the real secret, and only what the vendor's table lets pass. */
-export function upstreamHeaders(headers: RequestHeaders, vendor: Vendor, account: Credential): Record<string, string> {
+/** Headers for the vendor: only what its table lets pass, and none that carries the secret there. */
+export function passedHeaders(headers: RequestHeaders, vendor: Vendor, account: Credential): Record<string, string> {
   const passed: Record<string, string> = {};
+  const secret = vendor.authorization(account);
   for (const name of vendor.passHeaders) {
     const value = headers[name];
-    if (typeof value === 'string') passed[name] = value;
+    if (typeof value === 'string' && secret[name] === undefined) passed[name] = value;
   }
   passed['accept-encoding'] = 'identity';
-  return Object.assign(passed, vendor.authorization(account));
+  return passed;
 }

@@ -23,12 +23,6 @@ export function asRefusal(error: unknown, logger: Logger): Refusal {
   return new Refusal('store_unavailable', text, { retry_after_seconds: 1 }, { cause: error });
 }
 
-/** Another process, or an earlier attempt, has the idempotency key. */
-export function inProgressRefusal(callId: string): Refusal {
-  const text = `idempotency_in_progress: call ${callId} has not ended yet.`;
-  return new Refusal('idempotency_in_progress', text, { retry_after_seconds: 1 });
-}
-
 /** No slot for the call in time: too many calls to the vendor account. */
 export function pacedRefusal(account: string, retryAfterSeconds: number): Refusal {
   const text =
@@ -41,4 +35,10 @@ export function pacedRefusal(account: string, retryAfterSeconds: number): Refusa
 export function unsentRefusal(callId: string, reason: string): Refusal {
   const text = `upstream_unreachable: nothing was sent and the hold is released: ${reason}.`;
   return new Refusal('upstream_unreachable', text, { call_id: callId });
+}
+
+/** The call that this one waits for: the first with its idempotency key, or one that it could be taken for. */
+export function inProgressRefusal(callId: string, retryAfterMs = 1_000): Refusal {
+  const text = `idempotency_in_progress: call ${callId} has not ended yet; what it came to is being found out.`;
+  return new Refusal('idempotency_in_progress', text, { retry_after_seconds: Math.ceil(retryAfterMs / 1_000) });
 }

@@ -1,15 +1,6 @@
 /** The whole story of a vendor call, in order. No other file knows this order. */
 import assert from 'node:assert';
-import {
-  pack,
-  refusalReply,
-  type Reply,
-  unpack,
-  vendorReply,
-  withCall,
-  withoutSecret,
-  withRetryAfter,
-} from './answers';
+import { refusalReply, type Reply, unpack, vendorReply, withCall, withoutSecret, withRetryAfter } from './answers';
 import { allowedRoute, authorise } from './authorise';
 import {
   bodyOf,
@@ -17,23 +8,25 @@ import {
   claimKey,
   type DataRequest,
   destination,
+  passedHeaders,
   upstreamCall,
-  upstreamHeaders,
   vendorShown,
 } from './call';
 import { Refusal } from './contract';
 import type { Sent } from './forward';
 import { asRefusal, inProgressRefusal, pacedRefusal, unknownRefusal, unsentRefusal } from './failures';
 import { newId } from './ids';
-import { Flights, within } from './inFlight';
+import { type Flights, within } from './inFlight';
 import { judge, type Verdict } from './judge';
+import { type Kept, keptEarly, ownKey, sealKept } from './kept';
 import { leastRemaining } from './ledger/budgets';
 import type { KeyFacts } from './ledger/facts';
-import { finish, type Outcome } from './ledger/finish';
+import { finish } from './ledger/finish';
 import { type CallFacts, deadRefusal, refuseCall, reserve, type Reserved, type ReserveInput } from './ledger/reserve';
 import { lookUp } from './lookup';
+import { sealedOutcome } from './outcome';
 import type { Pacer, Slot } from './pace';
-import type { Attempt, Held, Passage, Ready, Steps } from './passage';
+import type { Attempt, Errand, Held, Passage, Ready, Steps } from './passage';
 import { decodeBody, fingerprint, readPath, readRequest } from './reading';
 import { rateLimitIn } from './rateLimit';
 import { scopeHash } from './seal';
@@ -47,9 +40,7 @@ const SETTLE_WAIT_MS = 10_000;
 
 /** Answers the handler of the data plane. It never rejects; undefined: the client has gone, nothing was reserved. */
 export function createHandler(steps: Steps): (request: DataRequest) => Promise<Reply | undefined> {
-  const { ledger, departures, metrics } = steps;
-  const claims = new Flights();
-  const objects = new Flights();
+  const { ledger, departures, metrics, claims, objects } = steps;
 
   return async function handle(incoming) {
     const requestId = newId('req');
@@ -93,30 +84,31 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       throw new Refusal('account_not_allowed', text);
     }
     const authorised = authorise(facts, vendor, match, request, call.idempotencyKey !== null, account.accountId);
-    const headers = upstreamHeaders(given, vendor, account);
+    const headers = passedHeaders(given, vendor, account);
     return { facts, vendor, request, authorised, call, requestId, account, headers, gone, onGone };
   }
 
-  /** Holds the money, sends, settles; one at a time for an idempotency key and for a vendor object. */
+  /** Holds the money, sends, settles; one at a time for an idempotency key, a likeness and a vendor object. */
   async function spend(passage: Passage): Promise<Reply> {
     const { facts, vendor, request, authorised, call } = passage;
+    const { route, price } = authorised;
     const { sameIsRetryMs } = vendor;
-    const key = claimKey(call, request, authorised.price.kind === 'free', sameIsRetryMs !== undefined);
+    const key = claimKey(call, request, price.kind === 'free', sameIsRetryMs !== undefined);
     const bySaying = call.idempotencyKey === null && call.recordId === null ? sameIsRetryMs : undefined;
     const scope = key && scopeHash([facts.account, request.method, request.path, key].join('\n'));
     const claim = scope === undefined ? null : { scope, fingerprint: fingerprint(request), forMs: bySaying };
-    const { price } = authorised;
+    const likeness = price.kind === 'free' ? undefined : route.find?.likeness?.(request);
+    const twin = likeness && scopeHash(['likeness', facts.account, request.path, likeness].join('\n'));
     const object =
       'objectId' in price && price.objectId !== undefined ? `${facts.account}/${price.objectId}` : undefined;
 
     const release: (() => void)[] = [];
     try {
       if (scope !== undefined) release.push(await turn(claims, scope, passage, 'its idempotency key'));
+      if (twin !== undefined) release.push(await turn(claims, twin, passage, 'the same content'));
       if (object !== undefined) release.push(await turn(objects, object, passage, object));
-      // Without a claim, a key that the call's id alone makes: sent again, it is still the same call.
-      const sentKey = key ?? `kb1_${call.callId}`;
-      const keyed = authorised.route.idempotent && request.method === 'POST' ? sentKey : undefined;
-      return await sendPaced(passage, claim, keyed);
+      const keyed = route.idempotent && request.method === 'POST' ? (key ?? ownKey(call.callId)) : undefined;
+      return await sendPaced(passage, { claim, twin: twin ?? null, kept: upstreamCall(passage, keyed) });
     } finally {
       for (const giveBack of release) giveBack();
     }
@@ -135,13 +127,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
    * Sends; and while the vendor says that there are too many calls and the time lasts, once more: the hold is given back
    * first, and the next attempt is a call of its own in the ledger, with the same idempotency key.
    */
-  async function sendPaced(passage: Passage, claim: ReserveInput['claim'], key: string | undefined): Promise<Reply> {
+  async function sendPaced(passage: Passage, errand: Errand): Promise<Reply> {
     const until = Date.now() + steps.paceWaitMs;
     let last: Attempt | undefined;
     for (let on = passage; ; on = { ...on, call: { ...on.call, callId: newId('call') } }) {
-      const ready = await reserveMoney(on, claim, until, last === undefined);
+      const ready = await reserveMoney(on, errand, until, last === undefined);
       if (ready?.slot === undefined && ready !== undefined) return replay(ready.reserved, on);
-      if (ready !== undefined) last = await send(ready, on, key, claim !== null);
+      if (ready !== undefined) last = await send(ready, on, errand);
       if (ready === undefined || last?.again === false) break;
     }
     assert(last !== undefined);
@@ -150,15 +142,19 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   /** Undefined: a further attempt has no slot in time. */
-  async function reserveMoney(passage: Passage, claim: ReserveInput['claim'], until: number, first: boolean) {
+  async function reserveMoney(passage: Passage, { claim, twin, kept }: Errand, until: number, first: boolean) {
     const { facts, vendor, authorised, call, onGone } = passage;
     const { pacer } = passage.account;
     const deadline = Date.now() + steps.budgetWaitMs;
+    const { route, price } = authorised;
     let input: ReserveInput = {
       call,
-      price: authorised.price,
+      price,
       claim,
-      vendorIdempotent: authorised.route.idempotent,
+      twin,
+      request: keptEarly(route, price, kept) ? sealKept(steps.seal, kept, call.callId) : null,
+      vendorIdempotent: route.idempotent,
+      findable: route.find !== undefined,
       toMicros: (minor, currency) => vendor.toMicros(minor, currency, { fx: facts.fx }),
     };
     let slot: Slot | undefined;
@@ -185,6 +181,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
           throw reserved.refusal;
         case 'in_progress':
           throw inProgressRefusal(reserved.call.call_id);
+        case 'unresolved': {
+          const { call_id: id } = reserved.call;
+          const retryAfterMs = await steps.reconciler.lookUpNow(id);
+          if (retryAfterMs !== null) throw inProgressRefusal(id, retryAfterMs);
+          input = { ...input, findable: false };
+          break;
+        }
         case 'pace': {
           if (departures.isDead(facts)) break;
           const turned = await pacer.wait(waiting());
@@ -233,13 +236,14 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   /** Past this line the call is finished and settled, whatever the client does. */
-  async function send({ reserved: held, slot }: Ready, passage: Passage, key: string | undefined, claimed: boolean) {
+  async function send({ reserved: held, slot }: Ready, passage: Passage, { claim, kept }: Errand) {
     const { facts, vendor, request, authorised, account } = passage;
     const { route, price } = authorised;
     const departure = departures.begin(facts);
     try {
       const started = performance.now();
-      const answered = await account.forwarder.send(upstreamCall(passage, key), () => {
+      const headers = Object.assign({}, kept.headers, vendor.authorization(account));
+      const answered = await account.forwarder.send({ ...kept, headers }, () => {
         const reason = mayNotLeave(facts, held.sendBy);
         departure.sent = reason === undefined;
         return reason;
@@ -252,20 +256,20 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const terms = { fx: facts.fx };
       const first = held.kind === 'held';
       const verdict = judge({ sent, vendor, route, price, request, terms, first });
-      const answer = await settle(held, passage, sent, verdict);
+      const answer = await settle(held, passage, kept, sent, verdict);
       // What may have been executed is sent again with its idempotency key only, as its client would.
-      const safe = verdict.state === 'released' || (!first && route.idempotent && claimed);
+      const safe = verdict.state === 'released' || (!first && route.idempotent && claim !== null);
       return { answer, again: limit !== undefined && safe };
     } finally {
       departures.end(departure);
     }
   }
 
-  async function settle(held: Held, passage: Passage, sent: Sent, verdict: Verdict): Promise<Reply | Refusal> {
+  async function settle(held: Held, passage: Passage, kept: Kept, sent: Sent, verdict: Verdict) {
     const { call, vendor, requestId, facts } = passage;
     const callId = held.kind === 'resend' ? held.call.call_id : call.callId;
     const reply = sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body) : null;
-    const outcome = sealed(verdict, reply, callId);
+    const outcome = sealedOutcome(steps, verdict, reply, callId, kept);
     const recorded = ledger.record((rows, now) => finish(rows, now, callId, outcome));
     const finished = await within(recorded, SETTLE_WAIT_MS);
     if (finished === undefined) {
@@ -282,14 +286,6 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     }
     if (sent.kind === 'lost' || reply === null) return unknownRefusal(callId, sent, idempotent);
     return withCall(reply, callId, leastRemaining(finished.budgets) ?? held.remainingMicros, requestId);
-  }
-
-  function sealed(verdict: Verdict, reply: Reply | null, callId: string): Outcome {
-    if (verdict.state !== 'settled') return verdict;
-    const { state, httpStatus, code, spend: paid } = verdict;
-    const packed = verdict.keepAnswer && reply !== null ? pack(reply) : undefined;
-    const answer = packed === undefined ? null : steps.seal.seal(packed, callId);
-    return { state, httpStatus, code, spend: paid, answer, lookAfterMs: steps.lookAfterMs };
   }
 
   function replay(reserved: Extract<Reserved, { kind: 'replay' }>, { call, vendor, requestId }: Passage): Reply {

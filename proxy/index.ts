@@ -4,7 +4,7 @@ import { Authenticator } from './authenticate';
 import { createControlApp } from './control/app';
 import { type Account, createHandler } from './handle';
 import { newId } from './ids';
-import { Departures } from './inFlight';
+import { Departures, Flights } from './inFlight';
 import { createReceiver } from './late/callbacks';
 import { LATE, startPoller } from './late/poller';
 import { Ledger } from './ledger/ledger';
@@ -12,6 +12,8 @@ import { createMetrics, type ProxyMetrics } from './metrics';
 import type { ProxyOptions, RunningProxy } from './options';
 import { Pacer } from './pace';
 import { startPruning } from './prune';
+import { createReconciler } from './reconcile';
+import { type AllReconcileOptions, reconcileOptions } from './reconcile/times';
 import { recover } from './recover';
 import { masterKeyFile, Seal } from './seal';
 import { listen, type Listening } from './server';
@@ -23,7 +25,7 @@ import { createVendors, type Vendors } from './vendors';
 export * from './contract';
 export * from './client';
 export * from './endpoints';
-export type { AccountOptions, ProxyOptions, RunningProxy } from './options';
+export type { AccountOptions, ProxyOptions, ReconcileOptions, RunningProxy } from './options';
 export { StoreError } from './stores/store';
 
 const UPSTREAM_TIMEOUT_MS = 25_000;
@@ -34,9 +36,10 @@ const PACE_QUEUE_MAX = 1_000;
 
 /**
  * Opens the ledger, marks what a dead process left as unknown, and listens. Throws {@link StoreError} when the ledger
- * cannot be opened, and an Error when the master key does not fit it or the port is taken.
+ * cannot be opened, and an Error when an option is no use, the master key does not fit the ledger, or the port is taken.
  */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
+  const reconcile = reconcileOptions(options.reconcile);
   const path = sqlitePath(options.store);
   const store = openSqlite(path);
   try {
@@ -48,46 +51,54 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     });
     await ledger.submit((rows) => rows.put('meta', seal.checkAgainst(rows.get('meta', 'master_check'))));
     await recover(ledger, options.logger);
-    return await serve(options, ledger, seal, metrics);
+    return await serve(options, reconcile, ledger, seal, metrics);
   } catch (error) {
     await store.close();
     throw error;
   }
 }
 
-async function serve(options: ProxyOptions, ledger: Ledger, seal: Seal, metrics: ProxyMetrics): Promise<RunningProxy> {
+async function serve(
+  options: ProxyOptions,
+  { marginMs, ...reconcileTimes }: AllReconcileOptions,
+  ledger: Ledger,
+  seal: Seal,
+  metrics: ProxyMetrics,
+): Promise<RunningProxy> {
   const { logger } = options;
   const upstreamTimeoutMs = options.upstreamTimeoutMs ?? UPSTREAM_TIMEOUT_MS;
   const vendors = createVendors(options);
   const accounts = openAccounts(options, vendors, upstreamTimeoutMs, metrics);
   const departures = new Departures();
+  const [claims, objects] = [new Flights(), new Flights()];
   const epoch = newId('req');
+  const live = { epoch, upstreamTimeoutMs, marginMs, exclusive: ledger.store.exclusive };
+  const claimWaitMs = options.claimWaitMs ?? CLAIM_WAIT_MS;
   let listening: Listening | undefined = undefined;
   let draining = false;
 
   const late = { ...LATE, ...options.late };
+  const shared = { ledger, seal, accounts, vendors, departures, claims, objects, metrics, logger };
+  const reconciler = createReconciler(
+    { ...shared, live, lookAfterMs: late.firstMs },
+    { ...reconcileTimes, claimWaitMs },
+  );
   const handle = createHandler({
+    ...shared,
     authenticator: new Authenticator(seal, ledger),
-    ledger,
-    seal,
-    accounts,
-    vendors,
-    departures,
+    reconciler,
     epoch,
     budgetWaitMs: options.budgetWaitMs ?? BUDGET_WAIT_MS,
-    claimWaitMs: options.claimWaitMs ?? CLAIM_WAIT_MS,
+    claimWaitMs,
     lookAfterMs: late.firstMs,
     paceWaitMs: options.paceWaitMs ?? PACE_WAIT_MS,
-    metrics,
-    logger,
   });
   const poller = startPoller({ ledger, accounts, vendors, metrics, logger, times: late });
   const control = createControlApp({
     ledger,
     options,
     vendors,
-    epoch,
-    upstreamTimeoutMs,
+    live,
     killed: (keyId) => {
       const inFlight = departures.kill(keyId);
       ledger.wake();
@@ -115,6 +126,7 @@ async function serve(options: ProxyOptions, ledger: Ledger, seal: Seal, metrics:
   });
   listening = running;
   const stopPruning = startPruning(ledger, logger);
+  reconciler.start();
   logger.info({ url: running.url, accounts: [...accounts.keys()] }, 'the proxy is listening');
 
   return {
@@ -125,7 +137,7 @@ async function serve(options: ProxyOptions, ledger: Ledger, seal: Seal, metrics:
       draining = true;
       stopPruning();
       ledger.wake();
-      await Promise.all([running.drain(upstreamTimeoutMs + 10_000), poller.close()]);
+      await Promise.all([running.drain(upstreamTimeoutMs + 10_000), poller.close(), reconciler.stop()]);
       await ledger.idle();
       await Promise.all([...accounts.values()].map(({ forwarder }) => forwarder.close()));
       await ledger.store.close();

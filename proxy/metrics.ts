@@ -13,6 +13,7 @@ export interface ProxyMetrics {
   readonly registry: Registry;
   readonly calls: Counter<'vendor' | 'state'>;
   readonly refusals: Counter<'code'>;
+  readonly reconciled: Counter<'vendor' | 'outcome'>;
   readonly unknownKeys: Counter;
   /** Counts a call whose price came later and differs from its quote by so much. */
   readonly adjusted: (vendor: string, byMicros: Micros) => void;
@@ -28,6 +29,9 @@ export interface ProxyMetrics {
 interface Open {
   readonly count: number;
   readonly micros: number;
+  readonly stuck: number;
+  /** Milliseconds; 0 where there is none. */
+  readonly oldestMs: number;
 }
 
 interface OpenGauge {
@@ -38,6 +42,8 @@ interface OpenGauge {
 }
 
 const count = (open: Open) => open.count;
+const stuck = (open: Open) => open.stuck;
+const age = (open: Open) => open.oldestMs / 1_000;
 const usd = (open: Open) => open.micros / MICROS_PER_USD;
 
 // prettier-ignore
@@ -45,6 +51,8 @@ const OPEN_GAUGES: readonly OpenGauge[] = [
   { name: 'keybrake_held_usd',      state: 'held',    value: usd,   help: 'US dollars held for calls in flight.' },
   { name: 'keybrake_unknown_usd',   state: 'unknown', value: usd,   help: 'US dollars held for unknown calls.' },
   { name: 'keybrake_unknown_calls', state: 'unknown', value: count, help: 'Calls whose outcome is unknown.' },
+  { name: 'keybrake_stuck_calls',   state: 'unknown', value: stuck, help: 'Unknown calls that are left to an operator.' },
+  { name: 'keybrake_unknown_oldest_seconds', state: 'unknown', value: age, help: 'Age of the oldest unknown call; 0 without any.' },
 ];
 
 /** Makes the metrics of one proxy, on a registry of its own: several proxies may run in one process. */
@@ -77,6 +85,12 @@ export function createMetrics(store: Pick<Store, 'listCalls' | 'countLate'>): Pr
       name: 'keybrake_calls_total',
       help: 'Calls by the state they went to.',
       labelNames: ['vendor', 'state'] as const,
+      registers,
+    }),
+    reconciled: new Counter({
+      name: 'keybrake_reconciled_total',
+      help: 'Unknown calls that the proxy cleared by itself (resent, found, nothing_held), or left to an operator (stuck).',
+      labelNames: ['vendor', 'outcome'] as const,
       registers,
     }),
     unknownKeys: new Counter({
@@ -174,13 +188,18 @@ function waitingForPrice(store: Pick<Store, 'countLate'>, registers: Registry[])
 async function readOpen(store: Pick<Store, 'listCalls'>, state: 'held' | 'unknown'): Promise<Open> {
   let calls = 0;
   let micros = 0;
+  let stuckCalls = 0;
+  let oldestMs = 0;
   let after: string | undefined;
   for (let page = 0; page < SCRAPE_PAGES_MAX; page += 1) {
     const open = await store.listCalls({ state, order: 'oldest', limit: SCRAPE_PAGE, after });
     calls += open.length;
     micros += open.reduce((sum, call) => sum + call.quote_micros, 0);
+    stuckCalls += open.filter((call) => call.stuck_at !== null).length;
+    // The oldest come first.
+    if (page === 0 && open[0] !== undefined) oldestMs = Math.max(0, Date.now() - open[0].created_at);
     after = open.at(-1)?.call_id;
     if (open.length < SCRAPE_PAGE) break;
   }
-  return { count: calls, micros };
+  return { count: calls, micros, stuck: stuckCalls, oldestMs };
 }

@@ -14,6 +14,18 @@ export interface AccountOptions extends Credential {
   readonly maxRps?: number;
 }
 
+/** How calls whose outcome is unknown are found out about. All in milliseconds. */
+export interface ReconcileOptions {
+  /** Between two rounds through the unknown calls; 2,000. */
+  readonly everyMs?: number;
+  /** How long after the last moment at which a call's answer may come nobody looks it up, resends or resolves it; 5,000. */
+  readonly marginMs?: number;
+  /** From a call's first attempt to its second, then twice as long each time; 2,000. */
+  readonly firstWaitMs?: number;
+  /** How long the vendor is asked before the call is left to an operator; 120,000. */
+  readonly lookForMs?: number;
+}
+
 export interface ProxyOptions extends VendorSettings {
   /** 127.0.0.1 by default. */
   readonly host?: string;
@@ -50,6 +62,7 @@ export interface ProxyOptions extends VendorSettings {
   readonly paceWaitMs?: number;
   /** Calls of one account that may wait for slots at one time; more are `rate_limited` at once; 1,000. */
   readonly paceQueueMax?: number;
+  readonly reconcile?: ReconcileOptions;
 }
 
 export interface RunningProxy {

@@ -5,13 +5,15 @@ import type { Authenticator } from './authenticate';
 import type { Authorised } from './authorise';
 import type { DataRequest } from './call';
 import type { Refusal } from './contract';
-import type { Departures } from './inFlight';
+import type { Departures, Flights } from './inFlight';
+import type { Kept } from './kept';
 import type { KeyFacts } from './ledger/facts';
 import type { Ledger } from './ledger/ledger';
-import type { CallFacts, Reserved } from './ledger/reserve';
+import type { CallFacts, Claim, Reserved } from './ledger/reserve';
 import type { Readable } from './lookup';
 import type { ProxyMetrics } from './metrics';
 import type { Slot } from './pace';
+import type { Reconciler } from './reconcile';
 import type { Seal } from './seal';
 import type { Vendors } from './vendors';
 import type { Vendor, VendorRequest } from './vendors/vendor';
@@ -27,6 +29,10 @@ export interface Steps {
   readonly accounts: ReadonlyMap<string, Account>;
   readonly vendors: Vendors;
   readonly departures: Departures;
+  /** One at a time for an idempotency key or a likeness, and for a vendor object; the reconciler takes its turn too. */
+  readonly claims: Flights;
+  readonly objects: Flights;
+  readonly reconciler: Pick<Reconciler, 'lookUpNow'>;
   readonly epoch: string;
   readonly budgetWaitMs: number;
   readonly claimWaitMs: number;
@@ -49,6 +55,14 @@ export interface Passage {
   readonly headers: Readonly<Record<string, string>>;
   readonly gone: () => boolean;
   readonly onGone: DataRequest['onGone'];
+}
+
+/** What is to leave, and what it takes in the ledger. */
+export interface Errand {
+  readonly claim: Claim | null;
+  /** See `ReserveInput`. */
+  readonly twin: string | null;
+  readonly kept: Kept;
 }
 
 /** What came of one attempt: the answer, or the refusal to be thrown. */

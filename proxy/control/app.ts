@@ -13,6 +13,7 @@ import { CONTROL_ERRORS, ControlError, type IssuedKey } from '../contract';
 import type { VendorView } from '../endpoints';
 import { newId } from '../ids';
 import type { Receiver } from '../late/callbacks';
+import type { Live } from '../ledger/resume';
 import type { ProxyMetrics } from '../metrics';
 import type { ProxyOptions } from '../options';
 import type { Rows } from '../stores/store';
@@ -42,8 +43,7 @@ export interface ControlDeps {
   /** By default those of `options`. */
   readonly vendors?: Vendors;
   /** The process that is running now: its unknown calls may still be under way. */
-  readonly epoch: string;
-  readonly upstreamTimeoutMs: number;
+  readonly live: Live;
   /** Stops what is queued with the key, or one below it, in this process; answers how many calls are in flight. */
   readonly killed: (keyId: string) => number;
   /** Where the proxy is reached, e.g. `http://127.0.0.1:8787`. */
@@ -170,7 +170,7 @@ function addJobs(app: App, { ledger, options }: ControlDeps): void {
   });
 }
 
-function addCalls(app: App, { ledger, epoch, upstreamTimeoutMs }: ControlDeps): void {
+function addCalls(app: App, { ledger, live }: ControlDeps): void {
   app.openapi(routes.listCallsRoute, async (c) => {
     const query = c.req.valid('query');
     const format = accepts(c, { header: 'Accept', supports: [...FORMATS], default: 'application/json' });
@@ -181,7 +181,6 @@ function addCalls(app: App, { ledger, epoch, upstreamTimeoutMs }: ControlDeps): 
   app.openapi(routes.resolveRoute, async (c) => {
     const { call_id: id } = c.req.valid('param');
     const word = c.req.valid('json');
-    const live = { epoch, upstreamTimeoutMs };
     const view = await ledger.submit((rows, now) => resolveCall(rows, now, live, id, word));
     ledger.wake();
     return c.json(view, 200);

@@ -1,6 +1,7 @@
 /** The audit log, page by page or as a stream, and an operator's word on an unknown call. */
 import { type CallState, type CallView, ControlError, type Page, type ResolveBody } from '../contract';
 import { finish, type Outcome } from '../ledger/finish';
+import { deadAt, type Live } from '../ledger/resume';
 import type { CallQuery, ListedCall, Rows, Store } from '../stores/store';
 import type { CallRow } from '../stores/tables';
 import { csvLine } from './csv';
@@ -10,8 +11,6 @@ import { callView, iso } from './views';
 import { CALL_COLUMNS } from './viewSchemas';
 
 const STREAM_PAGE = 1_000;
-/** Between the last moment at which a call's answer may come and the first at which it may be called dead. */
-const UNDER_WAY_MARGIN_MS = 5_000;
 
 export interface CallsQuery {
   readonly label?: string;
@@ -79,21 +78,14 @@ function callCsv(call: ListedCall): string {
   return csvLine(CALL_COLUMNS.map((column) => view[column]));
 }
 
-/** The process that is running now, and how long an answer may take. */
-export interface Live {
-  readonly epoch: string;
-  readonly upstreamTimeoutMs: number;
-}
-
 /** Settles or releases an unknown call on an operator's word. */
 export function resolveCall(rows: Rows, now: number, live: Live, callId: string, body: ResolveBody): CallView {
   const call = rows.get('calls', callId);
   if (call === undefined) throw new ControlError('not_found', `There is no call ${callId}.`);
   if (call.state !== 'unknown') throw new ControlError('conflict', `${callId} is ${call.state}, not unknown.`);
-  const deadAt = call.send_by + live.upstreamTimeoutMs + UNDER_WAY_MARGIN_MS;
-  if (call.epoch === live.epoch && now < deadAt) {
-    throw new ControlError('conflict', `${callId} may still be under way: resolve it after ${iso(deadAt)}.`);
-  }
+  const from = deadAt(call, live);
+  if (now < from)
+    throw new ControlError('conflict', `${callId} may still be under way: resolve it after ${iso(from)}.`);
   const { call: ended } = finish(rows, now, callId, outcomeOf(rows, call, body), 'admin');
   return callView(listed(rows, ended));
 }

@@ -45,6 +45,12 @@ export interface ReserveInput {
   readonly claim: Claim | null;
   /** May an unknown call be sent again with its idempotency key? */
   readonly vendorIdempotent: boolean;
+  /** May what an unknown call came to be looked up at the vendor now? */
+  readonly findable?: boolean;
+  /** Names calls that a look-up could take for one another: one of them is open at a time. Null: there are none. */
+  readonly twin?: string | null;
+  /** What is sent, sealed, where nothing but this could tell later what became of the call. */
+  readonly request?: Buffer | null;
   readonly toMicros: (minor: number, currency: string) => Micros | undefined;
   /** There is no slot for the call to leave now: what would hold money, or send again, answers `pace` instead. */
   readonly unpaced?: boolean;
@@ -71,9 +77,12 @@ export type Reserved =
       readonly answer: Buffer;
       readonly remainingMicros: Micros | null;
     }
+  /** Of the same idempotency key, or one that a look-up could take for this one. */
   | { readonly kind: 'in_progress'; readonly call: CallRow }
   /** The call may leave once there is a slot. Nothing is recorded: wait for it, then reserve again. */
   | { readonly kind: 'pace' }
+  /** The call is unknown and must not be sent again: look it up at the vendor, then reserve again. */
+  | { readonly kind: 'unresolved'; readonly call: CallRow }
   /** The object is not in the ledger: look it up at the vendor and reserve again with `seen`. */
   | { readonly kind: 'lookup'; readonly objectId: string }
   /** Only holds in flight prevent the call. Nothing is recorded: wait for the budget, then reserve again. */
@@ -96,7 +105,7 @@ export function refuseCall(rows: Rows, now: number, call: CallFacts, refusal: Re
 }
 
 /** The call that has the claim; undefined when it is free. A released call has given it back, an old one may have. */
-function claimed(rows: Rows, now: number, { scope, forMs = Infinity }: Claim): CallRow | undefined {
+function claimed(rows: Rows, now: number, { scope, forMs = Infinity }: Pick<Claim, 'scope' | 'forMs'>): CallRow | undefined {
   const claim = rows.get('claims', scope);
   const call = claim && rows.get('calls', claim.call_id);
   const over = call?.state === 'settled' && now - call.created_at > forMs;
@@ -159,6 +168,7 @@ function replayed(rows: Rows, now: number, input: ReserveInput, of: CallRow): Mi
 
 function resend(rows: Rows, now: number, input: ReserveInput, call: CallRow, sendBy: number): Reserved {
   if (!input.vendorIdempotent || now - call.created_at > RESEND_MS_MAX) {
+    if (input.findable === true) return { kind: 'unresolved', call };
     const text = `outcome_unknown: call ${call.call_id} may have been executed and is not sent again; look it up.`;
     const prior = { call_id: call.call_id, state: call.state, vendor_id: call.vendor_id };
     return refuse(rows, now, input, new Refusal('outcome_unknown', text, { prior_call: prior }));
@@ -175,6 +185,16 @@ function resend(rows: Rows, now: number, input: ReserveInput, call: CallRow, sen
   return { kind: 'resend', call, sendBy, remainingMicros: leastRemaining(budgets) };
 }
 
+/** While it is looked for, come back; once it is left to an operator, nothing like it is sent until he has spoken. */
+function besideUnknown(rows: Rows, now: number, input: ReserveInput, twin: CallRow): Reserved {
+  if (twin.stuck_at === null) return { kind: 'in_progress', call: twin };
+  const text =
+    `outcome_unknown: nothing was sent. Call ${twin.call_id} has the same content and may have been executed: ` +
+    'look it up at the vendor and resolve it first, or what one of them did could be taken for the other.';
+  const prior = { call_id: twin.call_id, state: twin.state, vendor_id: twin.vendor_id };
+  return refuse(rows, now, input, new Refusal('outcome_unknown', text, { prior_call: prior }));
+}
+
 interface Need {
   readonly object: ObjectRow | undefined;
   readonly objectId: string | null;
@@ -183,6 +203,9 @@ interface Need {
 }
 
 function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Reserved {
+  const twin = input.twin == null ? undefined : claimed(rows, now, { scope: input.twin });
+  if (twin?.state === 'held') return { kind: 'in_progress', call: twin };
+  if (twin?.state === 'unknown') return besideUnknown(rows, now, input, twin);
   const need = needOf(rows, input);
   if ('kind' in need) return need.kind === 'refused' ? refuse(rows, now, input, need.refusal) : need;
   const day = utcDay(now);
@@ -209,8 +232,10 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
     object_id: need.objectId,
     sends: 1,
     send_by: sendBy,
+    request: input.request ?? null,
   });
   if (input.claim !== null) rows.put('claims', { scope: input.claim.scope, call_id: input.call.callId });
+  if (input.twin != null) rows.put('claims', { scope: input.twin, call_id: input.call.callId });
   rows.event({
     kind: 'call.held',
     actor: `key:${input.call.facts.keyId}`,

@@ -7,6 +7,7 @@ import * as bill from './stripe-price-bill';
 import * as out from './stripe-price-out';
 import * as pay from './stripe-price';
 import type { PriceOf } from './stripe-fields';
+import { stripeFinder } from './stripe-find';
 import { chargeValue, noValue, paymentIntentValue, refundValue } from './stripe-value';
 import { invoiceValue, sessionValue, valueOf } from './stripe-value-out';
 import type { Route } from './vendor';
@@ -120,7 +121,8 @@ export const stripeRoutes: readonly Route[] = [
 
 function post(path: string, priceOf: PriceOf, value: Route['value'], body: Route['body'] = 'form'): Route {
   const price = pricing((request, ids, terms) => ({ price: priceOf(request.body, ids, terms) }));
-  return { name: `POST ${path}`, method: 'POST', path, body, idempotent: true, price, value };
+  const find = stripeFinder(path);
+  return { name: `POST ${path}`, method: 'POST', path, body, idempotent: true, price, value, ...(find && { find }) };
 }
 
 function json(path: string, priceOf: PriceOf, value: Route['value']): Route {

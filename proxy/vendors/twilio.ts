@@ -11,6 +11,7 @@ import {
   verificationCheckPrice,
   verificationPrice,
 } from './twilio-price';
+import { messageFinder } from './twilio-find';
 import { twilioPrices, type TwilioPrices } from './twilio-prices';
 import { madeValue, newsValue, quotedValue, valueOfCall, valueOfMessage } from './twilio-value';
 import { CLEAR_REFUSALS, noMoney, type Redirection, type Route, type Vendor, type VendorRequest } from './vendor';
@@ -56,7 +57,7 @@ export function twilioWith(own?: Partial<TwilioPrices>, callbackUrl?: string): V
 function routesWith(prices: TwilioPrices, callbackUrl?: string): readonly Route[] {
   const told = (price: Route['price']) => withCallback(price, callbackUrl);
   return [
-    route('POST', '/2010-04-01/Accounts/:AccountSid/Messages.json',      told(messagePrice(prices)), madeValue(valueOfMessage)),
+    { ...route('POST', '/2010-04-01/Accounts/:AccountSid/Messages.json', told(messagePrice(prices)), madeValue(valueOfMessage)), find: messageFinder },
     route('POST', '/2010-04-01/Accounts/:AccountSid/Messages/:Sid.json', messageUpdate,        newsValue(valueOfMessage)),
     route('GET',  '/2010-04-01/Accounts/:AccountSid/Messages.json',      free,                 nothingSaid),
     route('GET',  '/2010-04-01/Accounts/:AccountSid/Messages/:Sid.json', ofPath,               newsValue(valueOfMessage)),

@@ -127,6 +127,60 @@ export interface SentCall {
   readonly quoteMicros: Micros;
 }
 
+/** What is known of a call whose outcome is not, so that it can be found at the vendor. */
+export interface Sought {
+  readonly path: string;
+  readonly ids: Readonly<Record<string, string>>;
+  /** The idempotency key that was sent, where the vendor takes one. */
+  readonly key: string | null;
+  /** What was sent. Absent: its process died before that could be kept. */
+  readonly request?: VendorRequest;
+  /** Between when and when the vendor can have executed it, in milliseconds; what clocks may differ by is in it. */
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** Something that the vendor has, and that may be what a call made: as it stands there, or where it is read. */
+export type Candidate = { readonly vendorId: string } & ({ readonly object: unknown } | { readonly path: string });
+
+/** One answer of a search. */
+export interface FoundPage {
+  readonly candidates: readonly Candidate[];
+  /** The path of the next page; absent: there is no more that could matter. */
+  readonly next?: string;
+}
+
+/** What the vendor answered, or would have, by what its object shows now. */
+export interface Shown {
+  readonly status: number;
+  readonly answer: unknown;
+}
+
+/** How a call is found at the vendor, by reads that move nothing. None of these throws. */
+export interface Finder {
+  /**
+   * `key`: by the idempotency key, for certain, and by the ledger's row alone. `content`: by what was sent, which must
+   * be kept from before the call leaves; what is found may not have been counted for another call.
+   */
+  readonly by: 'key' | 'content';
+  /** The path to search at. Undefined: too little is known of the call. */
+  readonly search: (sought: Sought) => string | undefined;
+  /** Undefined: the answer cannot be understood. */
+  readonly read: (answer: unknown, sought: Sought) => FoundPage | undefined;
+  /** Undefined: the object does not show what the call came to. */
+  readonly show: (object: unknown, sought: Sought) => Shown | undefined;
+  /** Where a search may not tell: the path of the object that the call was to change, and whether it shows the change. */
+  readonly changed?: {
+    readonly path: (sought: Sought) => string | undefined;
+    readonly shows: (object: unknown, sought: Sought) => boolean;
+  };
+  /**
+   * What a search cannot tell apart, as text. Of calls with the same likeness one is open at a time, or what one made
+   * could be taken for what the other made.
+   */
+  readonly likeness?: (request: VendorRequest) => string | undefined;
+}
+
 export interface Route {
   /** `POST /v1/payment_intents/:id/confirm`; also the name that an allowlist uses. */
   readonly name: string;
@@ -145,6 +199,8 @@ export interface Route {
    * unknown. Never throws.
    */
   readonly value: (status: number, answer: unknown, terms: PricingTerms, sent: SentCall) => Valuation | undefined;
+  /** Absent: what became of an unknown call cannot be looked up. */
+  readonly find?: Finder;
 }
 
 /** What a vendor posts to the proxy when something becomes of an object: {@link Vendor.callbacks}. */

@@ -1,0 +1,205 @@
+/**
+ * Finds out what became of calls whose outcome is unknown: it works them off with back-off, sends again what the vendor
+ * executes once, looks up what must not be sent again, and leaves to an operator what neither tells. DESIGN 5.6.
+ */
+import type { Logger } from 'pino';
+import { type Flights, within } from '../inFlight';
+import { finish } from '../ledger/finish';
+import { deadAt, leaveToOperator } from '../ledger/resume';
+import type { ProxyMetrics } from '../metrics';
+import type { ListedCall } from '../stores/store';
+import { type ActParts, lookUp, resend } from './act';
+import { type Case, caseOf, type CaseParts, findUnknown, situationOf } from './case';
+import { backOff, decide } from './decide';
+import { Lanes } from './lanes';
+import { stuckWarning } from './warn';
+
+export interface ReconcilerParts extends ActParts, CaseParts {
+  readonly claims: Flights;
+  readonly objects: Flights;
+  readonly metrics: ProxyMetrics;
+  readonly logger: Logger;
+}
+
+export interface ReconcilerTimes {
+  /** Between two rounds through the unknown calls. */
+  readonly everyMs: number;
+  /** From a call's first attempt to its second; then twice as long each time. */
+  readonly firstWaitMs: number;
+  /** How long the vendor is asked before an operator is told. */
+  readonly lookForMs: number;
+  /** How long a client's retry waits for a look-up. */
+  readonly claimWaitMs: number;
+}
+
+export interface Reconciler {
+  /**
+   * Looks an unknown call up for its client, who has its turn (the flight of its claim) already. Answers after how many
+   * milliseconds to come back; null: the call has ended, or there is nothing to wait for.
+   */
+  lookUpNow(callId: string): Promise<number | null>;
+  start(): void;
+  /** Begins nothing more; resolves when what is under way has ended. */
+  stop(): Promise<void>;
+}
+
+interface Attempts {
+  readonly tries: number;
+  readonly triedSince: number;
+  readonly nextAt: number;
+  /** What came of the last one. */
+  readonly why: string;
+}
+
+/** Attempts at one time for one vendor account. */
+const ABREAST = 4;
+const PAGE = 500;
+/** Of one round; the next goes on from there. */
+const PAGES_MAX = 20;
+/** Calls whose attempts are remembered; with one more all are forgotten, and tried again soon. */
+const REMEMBERED_MAX = 50_000;
+
+export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes): Reconciler {
+  const { ledger, claims, objects, live, metrics, logger } = parts;
+  const lanes = new Lanes(ABREAST);
+  const remembered = new Map<string, Attempts>();
+  const warning = stuckWarning(logger);
+  let timer: NodeJS.Timeout | undefined;
+  let round: Promise<void> | undefined;
+  let after: string | undefined;
+  const stopping = new AbortController();
+
+  async function goRound(): Promise<void> {
+    if (!live.exclusive) await markDead();
+    for (let pages = 0; pages < PAGES_MAX && !stopping.signal.aborted; pages += 1) {
+      const calls = await ledger.store.listCalls({ state: 'unknown', order: 'oldest', limit: PAGE, after });
+      for (const call of calls) {
+        if (Date.now() < Math.max(remembered.get(call.call_id)?.nextAt ?? 0, deadAt(call, live))) continue;
+        lanes.add(call.account, call.call_id, () => inTurn(call));
+      }
+      after = calls.length < PAGE ? undefined : calls.at(-1)?.call_id;
+      if (after === undefined) break;
+      // The calls of clients go first.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    warning.flush();
+  }
+
+  /** Another process of the same ledger has died with these calls in its hands. */
+  async function markDead(): Promise<void> {
+    const held = await ledger.store.listCalls({ state: 'held', order: 'oldest', limit: PAGE });
+    const dead = held.filter((call) => Date.now() >= deadAt(call, live));
+    if (dead.length === 0) return;
+    await ledger.submit((rows, now) => {
+      for (const { call_id: id } of dead) {
+        const call = rows.get('calls', id);
+        if (call?.state !== 'held' || now < deadAt(call, live)) continue;
+        finish(rows, now, id, { state: 'unknown', httpStatus: null, code: 'outcome_unknown' }, 'reconciler');
+      }
+    });
+    logger.warn({ calls: dead.length }, 'calls of a dead process are unknown now; their money stays held');
+  }
+
+  /** One attempt, unless a client's own retry or a change of the same object is under way. Never rejects. */
+  async function inTurn({ call_id: callId, scope, object_id: object }: ListedCall): Promise<void> {
+    const release: (() => void)[] = [];
+    try {
+      for (const [flights, name] of [[claims, scope] as const, [objects, object] as const]) {
+        if (name === null) continue;
+        const giveBack = await flights.take(name, 0);
+        if (giveBack === undefined) return;
+        release.push(giveBack);
+      }
+      if (!stopping.signal.aborted) await attempt(callId);
+    } catch (error) {
+      logger.error({ err: error, call_id: callId }, 'an unknown call could not be worked on');
+      remember(callId, 'it could not be worked on');
+    } finally {
+      for (const giveBack of release) giveBack();
+    }
+  }
+
+  async function read(callId: string): Promise<Case | undefined> {
+    const found = await ledger.submit((rows, now) => findUnknown(rows, now, callId));
+    return found && caseOf(found, parts);
+  }
+
+  async function attempt(callId: string): Promise<void> {
+    const known = await read(callId);
+    if (known === undefined) return void remembered.delete(callId);
+    const before = remembered.get(callId);
+    const attempts = { tries: before?.tries ?? 0, triedSince: before?.triedSince ?? known.now };
+    const step = decide(situationOf(known, live, attempts), times.lookForMs);
+    if (step === 'wait') return;
+    if (step === 'release') return letGo(known);
+    if (step === 'give_up') return giveUp(known, before?.why ?? 'it can neither be sent again nor looked up');
+    if (step === 'rest' || known.means === undefined) return remember(callId, before?.why ?? '');
+    const { ended, why } = await (step === 'resend' ? resend : lookUp)(parts, known, known.means);
+    if (ended) return done(known, step === 'resend' ? 'resent' : 'found');
+    remember(callId, why);
+  }
+
+  async function letGo(known: Case): Promise<void> {
+    const { call_id: callId, http_status: httpStatus, code } = known.call;
+    const outcome = { state: 'released', httpStatus, code } as const;
+    await ledger.submit((rows, now) => finish(rows, now, callId, outcome, 'reconciler'));
+    done(known, 'nothing_held');
+  }
+
+  async function giveUp({ call, facts }: Case, why: string): Promise<void> {
+    if (await ledger.submit((rows, now) => leaveToOperator(rows, now, call.call_id, why))) {
+      metrics.reconciled.inc({ vendor: facts.vendor, outcome: 'stuck' });
+      warning.add(call, why);
+    }
+    remember(call.call_id, why);
+  }
+
+  function done({ call, facts }: Case, outcome: 'resent' | 'found' | 'nothing_held'): void {
+    remembered.delete(call.call_id);
+    metrics.reconciled.inc({ vendor: facts.vendor, outcome });
+    logger.info({ call_id: call.call_id, outcome }, 'an unknown call has been cleared');
+  }
+
+  function remember(callId: string, why: string): void {
+    const { tries = 0, triedSince = Date.now() } = remembered.get(callId) ?? {};
+    if (remembered.size >= REMEMBERED_MAX) remembered.clear();
+    remembered.set(callId, {
+      tries: tries + 1,
+      triedSince,
+      nextAt: Date.now() + backOff(tries, times.firstWaitMs),
+      why,
+    });
+  }
+
+  async function lookUpNow(callId: string): Promise<number | null> {
+    const known = await read(callId);
+    if (known?.means?.find === undefined) return null;
+    const early = deadAt(known.call, live) - known.now;
+    if (early > 0) return early;
+    const looked = await within(lookUp(parts, known, known.means), times.claimWaitMs);
+    if (looked?.ended === true) {
+      done(known, 'found');
+      return null;
+    }
+    return known.call.stuck_at === null ? times.firstWaitMs : null;
+  }
+
+  function start(): void {
+    const begin = () => {
+      round ??= goRound()
+        .catch((error: unknown) => logger.error({ err: error }, 'the unknown calls could not be read'))
+        .finally(() => (round = undefined));
+    };
+    timer = setInterval(begin, times.everyMs).unref();
+    begin();
+  }
+
+  async function stop(): Promise<void> {
+    stopping.abort();
+    clearInterval(timer);
+    await round;
+    await lanes.stop();
+  }
+
+  return { lookUpNow, start, stop };
+}
