@@ -5,8 +5,20 @@ import type { Verdict } from './judge';
 import type { Outcome } from './ledger/finish';
 import type { Seal } from './seal';
 
+export interface OutcomeParts {
+  readonly seal: Seal;
+  /** After how long a price that the vendor tells later is looked for first. */
+  readonly lookAfterMs: number;
+}
+
 /** `kept`: what was sent; absent where nobody could use it. */
-export function sealedOutcome(seal: Seal, verdict: Verdict, reply: Reply | null, callId: string, kept?: Kept): Outcome {
+export function sealedOutcome(
+  { seal, lookAfterMs }: OutcomeParts,
+  verdict: Verdict,
+  reply: Reply | null,
+  callId: string,
+  kept?: Kept,
+): Outcome {
   if (verdict.state === 'released') return verdict;
   const { httpStatus, code } = verdict;
   if (verdict.state === 'unknown') {
