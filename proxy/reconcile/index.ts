@@ -70,7 +70,6 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
   const stopping = new AbortController();
 
   async function goRound(): Promise<void> {
-    if (!live.exclusive) await markDead();
     for (let pages = 0; pages < PAGES_MAX && !stopping.signal.aborted; pages += 1) {
       const calls = await ledger.store.listCalls({ state: 'unknown', order: 'oldest', limit: PAGE, after });
       for (const call of calls) {
@@ -83,21 +82,6 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
       await new Promise((resolve) => setImmediate(resolve));
     }
     warning.flush();
-  }
-
-  /** Another process of the same ledger has died with these calls in its hands. */
-  async function markDead(): Promise<void> {
-    const held = await ledger.store.listCalls({ state: 'held', order: 'oldest', limit: PAGE });
-    const dead = held.filter((call) => Date.now() >= deadAt(call, live));
-    if (dead.length === 0) return;
-    await ledger.submit((rows, now) => {
-      for (const { call_id: id } of dead) {
-        const call = rows.get('calls', id);
-        if (call?.state !== 'held' || now < deadAt(call, live)) continue;
-        finish(rows, now, id, { state: 'unknown', httpStatus: null, code: 'outcome_unknown' }, 'reconciler');
-      }
-    });
-    logger.warn({ calls: dead.length }, 'calls of a dead process are unknown now; their money stays held');
   }
 
   /** One attempt, unless a client's own retry or a change of the same object is under way. Never rejects. */
