@@ -50,7 +50,8 @@ export function resume(rows: Rows, now: number, callId: string, live: Live): Res
 /**
  * Settles an unknown call with what the vendor has for it; also one that an operator has released meanwhile: it is late
  * news, and a fact. `unclaimed`: it was found by its content, so it must not be what another call of the account was
- * settled with. Answers undefined then, and when the call has been settled.
+ * settled with. Answers undefined then, and when the call has been settled. What the ledger counts for an object that the
+ * call made is newer than what was read of it.
  */
 export function settleFound(
   rows: Rows,
@@ -61,9 +62,13 @@ export function settleFound(
 ): Finished | undefined {
   const call = rows.get('calls', callId);
   if (call?.state !== 'unknown' && call?.state !== 'released') return undefined;
-  const object = 'object' in outcome.spend ? `${call.account}/${outcome.spend.object.objectId}` : undefined;
-  if (unclaimed && (object === undefined || rows.get('objects', object) !== undefined)) return undefined;
-  return finish(rows, now, callId, outcome, 'reconciler');
+  const { spend } = outcome;
+  if (!('object' in spend)) return unclaimed ? undefined : finish(rows, now, callId, outcome, 'reconciler');
+  const counted = rows.get('objects', `${call.account}/${spend.object.objectId}`);
+  if (unclaimed && counted !== undefined) return undefined;
+  const newer = call.object_id === null && counted !== undefined ? { valueMicros: counted.value_micros } : {};
+  const settled = { ...outcome, spend: { ...spend, object: { ...spend.object, ...newer } } };
+  return finish(rows, now, callId, settled, 'reconciler');
 }
 
 /** Nothing that the proxy may do tells what became of the call: its money stays held, and an operator must say. */

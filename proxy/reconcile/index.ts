@@ -84,22 +84,13 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
     warning.flush();
   }
 
-  /** One attempt, unless a client's own retry or a change of the same object is under way. Never rejects. */
-  async function inTurn({ call_id: callId, scope, object_id: object }: ListedCall): Promise<void> {
-    const release: (() => void)[] = [];
+  /** One attempt, unless the object that it is about is being changed. Never rejects. */
+  async function inTurn({ call_id: callId, object_id: object }: ListedCall): Promise<void> {
     try {
-      for (const [flights, name] of [[claims, scope] as const, [objects, object] as const]) {
-        if (name === null) continue;
-        const giveBack = await flights.take(name, 0);
-        if (giveBack === undefined) return;
-        release.push(giveBack);
-      }
-      if (!stopping.signal.aborted) await attempt(callId);
+      await alone(objects, object, () => attempt(callId));
     } catch (error) {
       logger.error({ err: error, call_id: callId }, 'an unknown call could not be worked on');
       remember(callId, 'it could not be worked on');
-    } finally {
-      for (const giveBack of release) giveBack();
     }
   }
 
@@ -118,9 +109,16 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
     if (step === 'release') return letGo(known);
     if (step === 'give_up') return giveUp(known, before?.why ?? 'it can neither be sent again nor looked up');
     if (step === 'rest' || known.means === undefined) return remember(callId, before?.why ?? '');
-    const { ended, why } = await (step === 'resend' ? resend : lookUp)(parts, known, known.means);
-    if (ended) return done(known, step === 'resend' ? 'resent' : 'found');
-    remember(callId, why);
+    if (step === 'resend') await alone(claims, known.call.scope, () => act(known, 'resent'));
+    // A client's own retry need not wait for a read that may take long.
+    else await act(known, 'found');
+  }
+
+  async function act(known: Case, how: 'resent' | 'found'): Promise<void> {
+    if (known.means === undefined || stopping.signal.aborted) return;
+    const { ended, why } = await (how === 'resent' ? resend : lookUp)(parts, known, known.means);
+    if (ended) done(known, how);
+    else remember(known.call.call_id, why);
   }
 
   async function letGo(known: Case): Promise<void> {
@@ -161,11 +159,9 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
     const early = deadAt(known.call, live) - known.now;
     if (early > 0) return early;
     const looked = await within(lookUp(parts, known, known.means), times.claimWaitMs);
-    if (looked?.ended === true) {
-      done(known, 'found');
-      return null;
-    }
-    return known.call.stuck_at === null ? times.firstWaitMs : null;
+    if (looked?.ended === true) done(known, 'found');
+    const { call } = looked?.ended === true ? {} : ((await read(callId)) ?? {});
+    return call === undefined || call.stuck_at !== null ? null : times.firstWaitMs;
   }
 
   function start(): void {
@@ -186,4 +182,16 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
   }
 
   return { lookUpNow, start, stop };
+}
+
+/** Does the work if nobody else has the name now. */
+async function alone(flights: Flights, name: string | null, work: () => Promise<void>): Promise<void> {
+  if (name === null) return work();
+  const giveBack = await flights.take(name, 0);
+  if (giveBack === undefined) return;
+  try {
+    await work();
+  } finally {
+    giveBack();
+  }
 }
