@@ -105,7 +105,11 @@ export function refuseCall(rows: Rows, now: number, call: CallFacts, refusal: Re
 }
 
 /** The call that has the claim; undefined when it is free. A released call has given it back, an old one may have. */
-function claimed(rows: Rows, now: number, { scope, forMs = Infinity }: Pick<Claim, 'scope' | 'forMs'>): CallRow | undefined {
+function claimed(
+  rows: Rows,
+  now: number,
+  { scope, forMs = Infinity }: Pick<Claim, 'scope' | 'forMs'>,
+): CallRow | undefined {
   const claim = rows.get('claims', scope);
   const call = claim && rows.get('calls', claim.call_id);
   const over = call?.state === 'settled' && now - call.created_at > forMs;

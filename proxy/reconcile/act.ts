@@ -7,6 +7,7 @@ import { finish } from '../ledger/finish';
 import type { Ledger } from '../ledger/ledger';
 import { type Live, resume, settleFound } from '../ledger/resume';
 import { type OutcomeParts, sealedOutcome } from '../outcome';
+import { rateLimitIn } from '../rateLimit';
 import type { Shown } from '../vendors/vendor';
 import type { Case, Means } from './case';
 import { search } from './search';
@@ -23,14 +24,22 @@ export interface Acted {
   readonly why: string;
 }
 
-/** Sends the call again, with its idempotency key. */
+/** Its client waits no more. */
+const SLOT_WAIT_MS = 30_000;
+
+/** Sends the call again, with its idempotency key, when there is a slot for it in its account's pace. */
 export async function resend(parts: ActParts, { call, facts }: Case, means: Means): Promise<Acted> {
   const { ledger, departures, live } = parts;
   const { kept, vendor, account, route, price, request } = means;
   const { call_id: callId } = call;
   if (kept === undefined) return { ended: false, why: 'what was sent is not known' };
+  const turn = await account.pacer.wait({ waitMs: SLOT_WAIT_MS, facts });
+  if (turn.kind !== 'slot') return { ended: false, why: 'no slot came in time' };
   const resumed = await ledger.submit((rows, now) => resume(rows, now, callId, live));
-  if (resumed === undefined) return { ended: false, why: 'it may not be sent again' };
+  if (resumed === undefined) {
+    account.pacer.giveBack(turn.slot);
+    return { ended: false, why: 'it may not be sent again' };
+  }
   const departure = departures.begin(facts);
   try {
     const headers = { ...kept.headers, ...vendor.authorization(account) };
@@ -39,6 +48,8 @@ export async function resend(parts: ActParts, { call, facts }: Case, means: Mean
       departure.sent = !dead;
       return dead ? 'the key was revoked, or it is too late' : undefined;
     });
+    if (answered.kind === 'unsent') account.pacer.giveBack(turn.slot);
+    else account.pacer.answered(turn.slot, rateLimitIn(vendor, answered));
     const sent = withoutSecret(answered, account.secretBytes);
     const verdict = judge({ sent, vendor, route, price, request, terms: { fx: facts.fx }, first: false });
     const reply = sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body) : null;

@@ -1,9 +1,9 @@
 /** All that is known of one unknown call, read out of its row: how it may be sent again, and how it is looked up. */
-import type { Account } from '../handle';
 import { type Kept, keySent, openKept, readKept, routeOf } from '../kept';
 import { factsOf, type KeyFacts, lifeOf } from '../ledger/facts';
 import { deadAt, type Live } from '../ledger/resume';
 import type { Seal } from '../seal';
+import type { Account } from '../passage';
 import type { Rows } from '../stores/store';
 import type { CallRow } from '../stores/tables';
 import type { Vendors } from '../vendors';

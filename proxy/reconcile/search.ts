@@ -1,6 +1,7 @@
 /** Asks the vendor what became of a call, with reads that move nothing. */
 import { withoutSecret } from '../answers';
-import { parsed, readVendor } from '../lookup';
+import { parsed } from '../forward';
+import { readVendor } from '../lookup';
 import type { Candidate, Shown } from '../vendors/vendor';
 import type { Means } from './case';
 
