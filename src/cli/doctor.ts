@@ -3,7 +3,7 @@ import type { Client } from '@temporalio/client';
 import type { Command } from 'commander';
 import { request } from 'undici';
 import { KeybrakeApiError, KeybrakeClient } from '../../proxy/client';
-import { formatUsd } from '../../proxy/contract';
+import { type CallView, formatUsd } from '../../proxy/contract';
 import { clientOptionsFromEnv } from '../config';
 import { type TemporalFlags, type TemporalPlace, temporalFlags, withTemporal } from './connect';
 import { EXIT, explain } from './errors';
@@ -24,7 +24,7 @@ interface Flags extends TemporalFlags {
 }
 
 const SKEW_MS_MAX = 2_000;
-/** Unknown calls younger than this may still clear by themselves. */
+/** Unknown calls younger than this may still clear by themselves, unless the proxy has given them up. */
 const UNKNOWN_AGE_MS = 15 * 60_000;
 const REPLY_TIMEOUT_MS = 5_000;
 
@@ -118,8 +118,12 @@ async function checkRoleAndMoney(client: KeybrakeClient, role: 'admin' | 'worker
   try {
     const { items, next_cursor: more } = await client.listCalls({ state: 'unknown', limit: 1_000 });
     const known = ok('role key', `the proxy knows it as ${role}`);
-    const stuck = items.filter((call) => Date.now() - Date.parse(call.created_at) > UNKNOWN_AGE_MS);
-    if (stuck.length === 0) return [known, ok('unknown', items.length === 0 ? 'none' : `${items.length}, all recent`)];
+    const old = (call: CallView) => Date.now() - Date.parse(call.created_at) > UNKNOWN_AGE_MS;
+    const stuck = items.filter((call) => call.stuck_at !== null || old(call));
+    if (stuck.length === 0) {
+      const finding = items.length === 0 ? 'none' : `${items.length}, all recent; the proxy is finding out`;
+      return [known, ok('unknown', finding)];
+    }
     const usd = stuck.reduce((sum, call) => sum + micros(call.quote_usd), 0);
     const finding = `${more === null ? '' : 'more than '}${stuck.length} calls do not clear; ${formatUsd(usd)} stay held`;
     const remedy = 'keybrake audit --state unknown; look each up at the vendor; then keybrake resolve CALL_ID …';
