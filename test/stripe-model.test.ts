@@ -78,6 +78,13 @@ test('whatever is done to PaymentIntents, the ledger is the vendor’s books, an
     'confirm refused',
   ];
   must.push(
+    'confirm for more 200',
+    'confirm for less 200',
+    'capture for less 200',
+    'capture for more 400',
+    'refund for less 200',
+  );
+  must.push(
     'capture 200',
     'capture 400',
     'increment 200',

@@ -118,6 +118,9 @@ export class Sequence {
       this.#made({ ...answer, json: made }, act.currency, false);
     }
     meet(`${act.op} ${answer.status}`);
+    if (act.amount !== undefined && before !== undefined) {
+      meet(`${act.op} for ${act.amount > before.row.amount ? 'more' : 'less'} ${answer.status}`);
+    }
     this.#account(act, answer.status, payer, intent ?? this.#intents.at(-1)!, before);
     if (repeatedBy !== undefined && answer.status < 400) {
       const again = await call(repeatedBy);

@@ -23,7 +23,7 @@ const amount = fc.integer({ min: 1, max: 1_500 });
 const which = { object: fc.nat(20), wild: fc.nat(5).map((chance) => chance === 0) };
 /** Of the intent's amount; undefined: the step gives none. */
 const percent = (max: number) => fc.integer({ min: 10, max });
-const maybe = (max: number) => fc.option(percent(max), { nil: undefined, freq: 1 });
+const maybe = (max: number) => fc.option(percent(max), { nil: undefined, freq: 3 });
 export const step = fc.record({
   /** Who acts, of the one or two keys; who repeats it after a fault, and who once more when it is done. */
   by: fc.nat(1),
