@@ -49,7 +49,14 @@ export const step = fc.record({
     { weight: 2, arbitrary: fc.record({ op: fc.constant('update' as const), ...which, percent: percent(300) }) },
     { weight: 3, arbitrary: fc.record({ op: fc.constant('confirm' as const), ...which, percent: maybe(600) }) },
     { weight: 3, arbitrary: fc.record({ op: fc.constant('capture' as const), ...which, percent: maybe(120) }) },
-    { weight: 2, arbitrary: fc.record({ op: fc.constant('increment' as const), ...which, percent: percent(300) }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        op: fc.constant('increment' as const),
+        ...which,
+        percent: fc.integer({ min: 90, max: 250 }),
+      }),
+    },
     { weight: 1, arbitrary: fc.record({ op: fc.constant('cancel' as const), ...which }) },
     { weight: 2, arbitrary: fc.record({ op: fc.constant('refund' as const), ...which, percent: maybe(120) }) },
   ),
