@@ -15,6 +15,7 @@ import type {
   SummaryView,
 } from './contract';
 import type { VendorView } from './endpoints';
+import type { PruneQuery, PruneView } from './retention';
 
 export interface KeybrakeClientOptions {
   /** Where the proxy listens, e.g. `http://127.0.0.1:8787`. */
@@ -150,6 +151,11 @@ export class KeybrakeClient {
   /** The audit log as the proxy writes it: NDJSON or CSV text, in chunks. */
   async exportCalls(filter: CallFilter, accept: 'application/x-ndjson' | 'text/csv'): Promise<AsyncIterable<Buffer>> {
     return this.#send('GET', '/vault/calls', { query: { ...filter }, accept });
+  }
+
+  /** Removes old rows of the audit log for some seconds; ask again with `next_cursor` until that is null. */
+  pruneCalls({ dry_run: dryRun = false, ...query }: PruneQuery): Promise<PruneView> {
+    return this.#json('DELETE', '/vault/calls', { query: { ...query, dry_run: String(dryRun) } });
   }
 
   summary(label: string): Promise<SummaryView> {

@@ -25,6 +25,7 @@ import { createVendors, type Vendors } from './vendors';
 export * from './contract';
 export * from './client';
 export * from './endpoints';
+export * from './retention';
 export type { AccountOptions, ProxyOptions, ReconcileOptions, RunningProxy } from './options';
 export { StoreError } from './stores/store';
 

@@ -52,6 +52,7 @@ describe('probes', () => {
       Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`),
     );
     expect(calls.toSorted()).toEqual([
+      'DELETE /vault/calls',
       'DELETE /vault/keys/{key_id}',
       'GET /healthz',
       'GET /metrics',

@@ -26,6 +26,7 @@ import { invalidRequest, issuesOf, rightFields } from './issues';
 import { jobBudget, patchJob } from './jobs';
 import { type Caller, keyFor, patchKey, renewKey, revokeKey, tokenOf } from './keys';
 import { listKeys, type Reader, summary } from './listings';
+import { prune } from './retention';
 import * as routes from './routes';
 import { checkedMicros, durationMs } from './schemas';
 import { type Config, fingerprintOf, type Role, termsIssues, understand } from './terms';
@@ -75,6 +76,7 @@ export function createControlApp(deps: ControlDeps): ControlApp {
   addCallbacks(app, deps);
   app.use('/vault/*', authenticated(deps.options), limitedBody);
   app.get('/vault/keys', adminOnly);
+  app.delete('/vault/calls', adminOnly);
   app.post('/vault/calls/:call_id/resolve', adminOnly);
   addKeys(app, deps);
   addJobs(app, deps);
@@ -177,6 +179,11 @@ function addCalls(app: App, { ledger, live }: ControlDeps): void {
     if (format === 'application/json') return c.json(await listCalls(ledger.store, c.var.role, query), 200);
     const stream = streamCalls(ledger.store, c.var.role, query, format as StreamFormat);
     return new Response(stream, { headers: { 'content-type': `${format}; charset=utf-8` } });
+  });
+  app.openapi(routes.pruneRoute, async (c) => {
+    const { older_than: age, dry_run: dryRun, cursor } = c.req.valid('query');
+    const input = { role: c.var.role, olderThanMs: durationMs(age), dryRun: dryRun === 'true', cursor };
+    return c.json(await prune(ledger, input), 200);
   });
   app.openapi(routes.resolveRoute, async (c) => {
     const { call_id: id } = c.req.valid('param');

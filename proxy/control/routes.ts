@@ -8,6 +8,7 @@ import {
   keysQuery,
   patchJobBody,
   patchKeyBody,
+  pruneQuery,
   resolveBody,
   revokeQuery,
   summaryQuery,
@@ -21,6 +22,7 @@ import {
   jobView,
   keyPage,
   keyView,
+  pruneView,
   revokedKey,
   summaryView,
   vendorList,
@@ -178,6 +180,16 @@ export const listCallsRoute = createRoute({
     },
     ...common,
   },
+});
+
+export const pruneRoute = createRoute({
+  method: 'delete',
+  path: '/vault/calls',
+  operationId: 'pruneCalls',
+  summary: 'Remove old audit rows that no second charge depends on (admin)',
+  security,
+  request: { query: pruneQuery },
+  responses: { 200: answers(pruneView, 'What was removed, and where to go on.'), ...common },
 });
 
 export const resolveRoute = createRoute({

@@ -16,6 +16,7 @@ import {
   usdToMicros,
   VENDOR_NAME,
 } from '../contract';
+import { PRUNED_KINDS } from '../retention';
 import { unknownFields } from './issues';
 
 const DAY_MS = 86_400_000;
@@ -181,6 +182,25 @@ export const callsQuery = strict({
   vendor_id: filter,
   cursor,
   limit: limit.openapi({ description: 'Rows a page, 100 by default; of a stream, the most rows in all.' }),
+});
+
+/** A kind and, after the colon, the number of an event or the id of another row. */
+const PRUNE_CURSOR = new RegExp(`^(?:events:\\d{0,15}|(?!events)(?:${PRUNED_KINDS.join('|')}):[\\w/]{0,100})$`);
+
+export const pruneQuery = strict({
+  older_than: z
+    .string()
+    .refine((value) => (readDuration(value) ?? 0) >= DAY_MS, {
+      error: 'a text with its unit such as "90d"; at least 1d',
+    })
+    .openapi({ description: 'Only what ended longer ago, at least a day: text with a unit.', example: '90d' }),
+  dry_run: optional(z.enum(['true', 'false']).openapi({ description: 'Only count what would be removed.' })),
+  cursor: optional(
+    z
+      .string()
+      .regex(PRUNE_CURSOR, { error: 'next_cursor of the answer before' })
+      .openapi({ description: '`next_cursor` of the answer before.' }),
+  ),
 });
 
 export const summaryQuery = strict({ label: z.string().min(1).max(200) });

@@ -14,6 +14,7 @@ import {
   type SummaryView,
 } from '../contract';
 import type { VendorView } from '../endpoints';
+import { PRUNED_KINDS, type PruneView } from '../retention';
 
 const time = z.iso.datetime();
 const amount = z.number();
@@ -124,6 +125,16 @@ const page = <T extends z.ZodType>(item: T) =>
 
 export const keyPage = page(keyView).openapi('KeyPage') satisfies z.ZodType<Page<KeyView>>;
 export const callPage = page(callView).openapi('CallPage') satisfies z.ZodType<Page<CallView>>;
+
+export const pruneView = z
+  .strictObject({
+    ended_before: time,
+    dry_run: z.boolean(),
+    removed: counts([...PRUNED_KINDS, 'claims']),
+    kept_for_live_keys: z.int().openapi({ description: 'Old enough, but of a key that is alive, or of its job.' }),
+    next_cursor: z.string().nullable().openapi({ description: 'Go on from here; null: nothing is left.' }),
+  })
+  .openapi('PruneView') satisfies z.ZodType<PruneView>;
 
 export const summaryView = z
   .strictObject({ label: z.string(), keys: counts(KEY_STATES), spend })

@@ -1,6 +1,10 @@
 /** The listings as SQL, the same for each store; values stand where the `?` are. */
-import type { CallQuery, KeyQuery, LateQuery } from './store';
+import type { PrunedKind } from '../retention';
+import type { CallQuery, KeyQuery, LateQuery, OldQuery } from './store';
 import { TABLES } from './tables';
+
+/** The states of `calls_over`. */
+const OVER = "state IN ('refused', 'replayed', 'released')";
 
 export interface Sql {
   readonly sql: string;
@@ -21,9 +25,11 @@ export function callsSql(query: CallQuery): Sql {
   add('c.key_id IN (SELECT key_id FROM keys WHERE job_id = ?)', query.job_id);
   add('c.key_id = ?', query.key_id);
   add('c.state = ?', query.state);
-  if (query.state === 'held' || query.state === 'unknown') where.push("c.state IN ('held', 'unknown')");
   add('c.record_id = ?', query.record_id);
   add('c.vendor_id = ?', query.vendor_id);
+  // As the partial indices say it. Where another filter narrows, that one's index is the better one.
+  if (query.state === 'held' || query.state === 'unknown') where.push("c.state IN ('held', 'unknown')");
+  else if (where.length === 1 && query.state !== undefined && query.state !== 'settled') where.push(`c.${OVER}`);
   add('k.issued_by = ?', query.issued_by);
   add(query.order === 'newest' ? 'c.call_id < ?' : 'c.call_id > ?', query.after);
   const sql = `SELECT ${columns.join(', ')}, k.label, k.vendor FROM calls c JOIN keys k ON k.key_id = c.key_id
@@ -56,3 +62,37 @@ export function lateSql({ dueAt, limit }: LateQuery): Sql {
 }
 
 export const COUNT_LATE = "SELECT COUNT(*) AS count FROM late WHERE state = 'waiting'";
+
+const OVER_CALLS = `SELECT call_id AS id, call_id AS cursor, created_at AS made_at, ended_at, key_id, job_id FROM calls`;
+
+/** Key ids are of one length, so that the key of a counter can be read off its id. */
+const COUNTED_KEY = 'substr(r.refusal_id, 1, 30)';
+
+/** Each in the order of an index that has only rows of its kind: what stays for ever is not walked through. */
+const OLD = {
+  refused: `${OVER_CALLS} WHERE state = 'refused' AND ${OVER} AND call_id > ?`,
+  replayed: `${OVER_CALLS} WHERE state = 'replayed' AND ${OVER} AND call_id > ?`,
+  released: `${OVER_CALLS} WHERE state = 'released' AND ${OVER} AND call_id > ?`,
+  settled: `${OVER_CALLS} WHERE state = 'settled' AND scope IS NULL AND object_id IS NULL AND call_id > ?`,
+  late_prices: `SELECT l.object_id AS id, l.call_id AS cursor, c.created_at AS made_at, c.ended_at, c.key_id, c.job_id
+    FROM late l JOIN calls c ON c.call_id = l.call_id WHERE l.state IN ('known', 'given_up') AND l.call_id > ?`,
+  refusal_counters: `SELECT r.refusal_id AS id, r.refusal_id AS cursor, NULL AS made_at,
+    CASE WHEN k.revoked_at < k.expires_at THEN k.revoked_at ELSE k.expires_at END AS ended_at, k.key_id, k.job_id
+    FROM refusals r JOIN keys k ON k.key_id = ${COUNTED_KEY} WHERE r.refusal_id > ?`,
+  events: `SELECT e.seq AS id, e.seq AS cursor, e.at AS made_at,
+    CASE WHEN c.state IN ('held', 'unknown') THEN NULL ELSE e.at END AS ended_at,
+    e.key_id, COALESCE(e.job_id, k.job_id) AS job_id
+    FROM events e LEFT JOIN calls c ON c.call_id = e.call_id LEFT JOIN keys k ON k.key_id = e.key_id WHERE e.seq > ?`,
+} as const satisfies Record<PrunedKind, string>;
+
+const ALIVE = 'revoked_at IS NULL AND expires_at > ?';
+
+export function oldSql({ kind, after, now, limit }: OldQuery): Sql {
+  const sql = `WITH page AS (${OLD[kind]} ORDER BY cursor LIMIT ?)
+    SELECT id, cursor, made_at, ended_at, CASE
+      WHEN key_id IN (SELECT key_id FROM keys WHERE key_id IN (SELECT key_id FROM page) AND ${ALIVE}) THEN 1
+      WHEN job_id IN (SELECT job_id FROM keys WHERE job_id IN (SELECT job_id FROM page) AND ${ALIVE}) THEN 1
+      ELSE 0 END AS live
+    FROM page ORDER BY cursor`;
+  return { sql, values: [kind === 'events' ? Number(after ?? 0) : (after ?? ''), limit, now, now] };
+}

@@ -1,5 +1,5 @@
 import type { CallRow, RowTypes, TableName } from './tables';
-import type { Change } from './workingSet';
+import type { Change, Removal } from './workingSet';
 
 type AnyRow = RowTypes[TableName];
 
@@ -28,5 +28,10 @@ export class Recent {
     if (rows.size >= ROWS_MAX) rows.clear();
     if (table === 'calls' && (row as CallRow).state !== 'held') rows.delete(id);
     else rows.set(id, row);
+  }
+
+  /** Told of each row after the commit that removed it. */
+  removed({ table, id }: Removal): void {
+    this.#tables[table]?.delete(id);
   }
 }

@@ -7,9 +7,9 @@ import { statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type Database from 'better-sqlite3';
 import { loadDriver } from './driver';
-import { callsSql, COUNT_LATE, keysSql, lateSql } from './listings';
+import { callsSql, COUNT_LATE, keysSql, lateSql, oldSql } from './listings';
 import { Recent } from './recent';
-import type { ListedCall, Rows, Store } from './store';
+import type { ListedCall, OldRow, Rows, Store } from './store';
 import { StoreError } from './store';
 import {
   columnTypes,
@@ -61,11 +61,15 @@ export function openSqlite(path: string): Store {
       work(rows, now);
       const changes = [...rows.changes()];
       for (const change of changes) writeRow(statements, change);
+      const removals = [...rows.removals()];
+      for (const { table, id } of removals) statements.remove[table].run(id);
+      for (const seq of rows.forgotten) statements.forget.run(seq);
       for (const event of rows.events) statements.event.run(...eventValues(event, now));
       // ⚠ SQLITE_FULL and SQLITE_IOERR may have ended the transaction already; later statements would autocommit.
       if (!db.inTransaction) throw new StoreError('The transaction was rolled back by SQLite.');
       statements.commit.run();
       for (const change of changes) recent.wrote(change);
+      for (const removal of removals) recent.removed(removal);
     } catch (cause) {
       if (db.inTransaction) db.exec('ROLLBACK');
       if (cause instanceof Driver.SqliteError) throw new StoreError(`SQLite: ${cause.code}`, { cause });
@@ -92,6 +96,10 @@ export function openSqlite(path: string): Store {
     },
     async countLate() {
       return (statements.countLate.get() as { count: number }).count;
+    },
+    async listOld(query) {
+      const { sql, values } = oldSql(query);
+      return db.prepare(sql).all(...values) as OldRow[];
     },
     acceptsHolds,
     async ping() {
@@ -203,6 +211,8 @@ function prepare(db: Database.Database) {
     }),
     insertColumns: each((_, table) => columns(table)),
     updateColumns: each((_, table) => [...Object.keys(table.mutable), table.key]),
+    remove: each((name, table) => db.prepare(`DELETE FROM ${name} WHERE ${table.key} = ?`)),
+    forget: db.prepare('DELETE FROM events WHERE seq = ?'),
     countLate: db.prepare(COUNT_LATE),
     event: db.prepare(
       'INSERT INTO events (at, kind, actor, key_id, job_id, call_id, data) VALUES (?, ?, ?, ?, ?, ?, ?)',

@@ -4,6 +4,7 @@
  * one `commit`.
  */
 import type { CallState } from '../contract';
+import type { PrunedKind } from '../retention';
 import type { CallRow, KeyRow, LateRow, NewEvent, RowTypes, SealedColumn, TableName } from './tables';
 
 /** The rows as one commit sees and changes them. Reads see the writes before them. */
@@ -13,7 +14,11 @@ export interface Rows {
   put<T extends TableName>(table: T, row: RowTypes[T]): void;
   /** Inserts a row whose id was made for it, so that it need not be looked up. */
   add<T extends TableName>(table: T, row: RowTypes[T]): void;
+  /** Deletes the row, if there is one. */
+  remove(table: TableName, id: string): void;
   event(event: NewEvent): void;
+  /** Deletes events by their numbers. */
+  forgetEvents(seqs: readonly number[]): void;
   /** Runs `work`; when it throws, takes back what it changed and rethrows. Does not nest. */
   attempt<T>(work: () => T): T;
 }
@@ -49,6 +54,28 @@ export interface LateQuery {
   readonly limit: number;
 }
 
+export interface OldQuery {
+  readonly kind: PrunedKind;
+  /** {@link OldRow.cursor} of the last row seen. */
+  readonly after?: string | undefined;
+  /** Keys that end later are alive. */
+  readonly now: number;
+  readonly limit: number;
+}
+
+/** A row that may have served its time. */
+export interface OldRow {
+  /** By which it is removed; the number of an event. */
+  readonly id: string | number;
+  readonly cursor: string | number;
+  /** Rows come in about this order; null: in another one. */
+  readonly made_at: number | null;
+  /** Null: what it tells of has not ended. */
+  readonly ended_at: number | null;
+  /** 1: its key, or another key of its job, is neither revoked nor expired. A lease that lapsed can come back. */
+  readonly live: 0 | 1;
+}
+
 export interface Store {
   /** One process has the store at a time, so that a call of another epoch is a dead process's. */
   readonly exclusive: boolean;
@@ -67,6 +94,8 @@ export interface Store {
   listLate(query: LateQuery): Promise<LateRow[]>;
   /** How many calls wait for their price. */
   countLate(): Promise<number>;
+  /** Rows of one kind that retention may remove, the oldest first. */
+  listOld(query: OldQuery): Promise<OldRow[]>;
   /** False while nothing new may be held, so that what is held can still be settled: the disk is nearly full. */
   acceptsHolds(): boolean;
   /** Rejects when the store cannot be written, the disk being nearly full among the reasons. */

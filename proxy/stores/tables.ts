@@ -238,6 +238,8 @@ export const TABLES = {
       'calls_by_record ON calls (record_id, call_id) WHERE record_id IS NOT NULL',
       'calls_by_vendor_id ON calls (vendor_id, call_id) WHERE vendor_id IS NOT NULL',
       "calls_open ON calls (state, call_id) WHERE state IN ('held', 'unknown')",
+      "calls_over ON calls (state, call_id) WHERE state IN ('refused', 'replayed', 'released')",
+      "calls_unclaimed ON calls (call_id) WHERE state = 'settled' AND scope IS NULL AND object_id IS NULL",
     ],
   },
   claims: {
@@ -256,7 +258,10 @@ export const TABLES = {
     key: 'object_id',
     fixed: { object_id: 'text', call_id: 'text', since: 'integer' },
     mutable: { state: 'text', next_look: 'integer', looked_at: 'integer', looks: 'integer' },
-    indices: ["late_waiting ON late (next_look, object_id) WHERE state = 'waiting'"],
+    indices: [
+      "late_waiting ON late (next_look, object_id) WHERE state = 'waiting'",
+      "late_over ON late (call_id) WHERE state IN ('known', 'given_up')",
+    ],
   },
   refusals: { key: 'refusal_id', fixed: { refusal_id: 'text' }, mutable: { count: 'integer' }, indices: [] },
   issues: { key: 'issue_id', fixed: { issue_id: 'text', key_id: 'text', fingerprint: 'text' }, mutable: {}, indices: [] },
@@ -267,4 +272,4 @@ export const TABLES = {
 export type SealedColumn = 'answer' | 'request';
 
 /** Bumped with every change of a table; a store written by a newer version is refused. */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;

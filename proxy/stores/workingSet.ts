@@ -18,11 +18,17 @@ export interface Change {
   readonly stored: boolean;
 }
 
+export interface Removal {
+  readonly table: TableName;
+  readonly id: string;
+}
+
 /** Rows of one commit: loaded once, changed in memory, with a way back for an operation that fails. */
 export class WorkingSet implements Rows {
   readonly #load: Loader;
   readonly #slots = new Map<TableName, Map<string, Slot>>();
   readonly #events: NewEvent[] = [];
+  readonly #forgotten: number[] = [];
   #undo: (() => void)[] = [];
 
   constructor(load: Loader) {
@@ -51,9 +57,21 @@ export class WorkingSet implements Rows {
     slots.set(id, { row, stored: false, dirty: true });
   }
 
+  remove(table: TableName, id: string): void {
+    const slot = this.#slot(table, id);
+    const { row: before } = slot;
+    this.#undo.push(() => (slot.row = before));
+    slot.row = undefined;
+  }
+
   event(event: NewEvent): void {
     this.#undo.push(() => this.#events.pop());
     this.#events.push(event);
+  }
+
+  forgetEvents(seqs: readonly number[]): void {
+    this.#undo.push(() => this.#forgotten.splice(-seqs.length, seqs.length));
+    this.#forgotten.push(...seqs);
   }
 
   attempt<T>(work: () => T): T {
@@ -72,6 +90,18 @@ export class WorkingSet implements Rows {
         if (dirty && row !== undefined) yield { table, id, row, stored };
       }
     }
+  }
+
+  /** Rows that are in the store and are to go. */
+  *removals(): Generator<Removal> {
+    for (const [table, slots] of this.#slots) {
+      for (const [id, { row, stored }] of slots) if (stored && row === undefined) yield { table, id };
+    }
+  }
+
+  /** Numbers of the events that are to go. */
+  get forgotten(): readonly number[] {
+    return this.#forgotten;
   }
 
   get events(): readonly NewEvent[] {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { CallFilter } from '../../proxy/client';
 import { type CallState, type CallView, CALL_STATES, formatUsd } from '../../proxy/contract';
 import { choice } from './choice';
+import { addPrune } from './prune';
 import { withProxy } from './connect';
 import { CliError } from './errors';
 import { type Column, cells, print, printJson, tell, titles } from './output';
@@ -28,8 +29,9 @@ interface ResolveFlags {
 
 /** Adds `audit` and `resolve`. */
 export function addAudit(program: Command): void {
-  program
+  const audit = program
     .command('audit')
+    .enablePositionalOptions()
     .description('Every call: what it cost, what it came to, who made it. Oldest first.')
     .option('--label <label>', 'only calls of this run label')
     .option('--job <id>', 'only calls of this job')
@@ -40,7 +42,8 @@ export function addAudit(program: Command): void {
     .option('--json', 'print NDJSON, one call a line')
     .option('--csv', 'print CSV')
     .addHelpText('after', AUDIT_EXAMPLES)
-    .action(audit);
+    .action(list);
+  addPrune(audit);
   program
     .command('resolve')
     .description("An operator's word on a call whose outcome is unknown. Look it up at the vendor first.")
@@ -58,7 +61,7 @@ Examples:
   keybrake audit --job billing-2026-11-24 --csv > audit.csv
   keybrake audit --state unknown --json | jq -r .call_id`;
 
-async function audit(flags: AuditFlags): Promise<void> {
+async function list(flags: AuditFlags): Promise<void> {
   if (flags.json === true && flags.csv === true) throw new CliError('Choose --json or --csv, not both.');
   const filter = toFilter(flags);
   await withProxy(async (client) => {

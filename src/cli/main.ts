@@ -26,6 +26,8 @@ function createProgram(): Command {
   const program = new Command('keybrake')
     .description('Vault keys with a dollar cap for every pipeline run on Temporal.')
     .version(version(), '--version')
+    // What stands after a command is that command's: `audit` and `audit prune` both have --json.
+    .enablePositionalOptions()
     .showHelpAfterError('(--help shows what there is)')
     .addHelpText('after', HELP);
   const running = [addDev, addProxy, addWorker, addSandbox];

@@ -18,7 +18,7 @@ import type { Rows } from '../../proxy/stores/store';
 import type { BudgetRow, CallRow, KeyRow, NewEvent } from '../../proxy/stores/tables';
 import { chosenStore, reserveInput } from './ledger';
 
-export const ADMIN = 'admin-key-for-tests';
+export const ADMIN = 'an-admin-key-for-tests';
 export const WORKER = 'worker-key-for-tests';
 const MASTER = 'a master key of more than 32 characters';
 const EPOCH = 'epoch_now';
@@ -139,6 +139,8 @@ function recorded<T>(operation: (rows: Rows, now: number) => T, events: NewEvent
         get: (table, id) => rows.get(table, id),
         put: (table, row) => rows.put(table, row),
         add: (table, row) => rows.add(table, row),
+        remove: (table, id) => rows.remove(table, id),
+        forgetEvents: (seqs) => rows.forgetEvents(seqs),
         attempt: (work) => rows.attempt(work),
         event: (event) => {
           events.push(event);

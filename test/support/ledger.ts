@@ -46,6 +46,7 @@ function opening(store: Promise<Store>): Store {
     listCalls: async (query) => (await store).listCalls(query),
     listKeys: async (query) => (await store).listKeys(query),
     listLate: async (query) => (await store).listLate(query),
+    listOld: async (query) => (await store).listOld(query),
     countLate: async () => (await store).countLate(),
     acceptsHolds: () => true,
     ping: async () => (await store).ping(),

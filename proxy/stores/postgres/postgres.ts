@@ -5,9 +5,9 @@
  */
 import assert from 'node:assert';
 import type pg from 'pg';
-import { callsSql, COUNT_LATE, keysSql, lateSql, type Sql } from '../listings';
+import { callsSql, COUNT_LATE, keysSql, lateSql, oldSql, type Sql } from '../listings';
 import { Recent } from '../recent';
-import type { ListedCall, Rows, Shared, Store } from '../store';
+import type { ListedCall, OldRow, Rows, Shared, Store } from '../store';
 import { StoreError } from '../store';
 import { type KeyRow, type LateRow, TABLES, type TableName } from '../tables';
 import { type Change, WorkingSet } from '../workingSet';
@@ -15,7 +15,7 @@ import { checkServer, isConflict, isRefused, openPool, storeError } from './conn
 import { CLOCK, Epoch } from './epoch';
 import { migrate } from './schema';
 import { openShared } from './shared';
-import { cleaned, LOCK_ORDER, lockRows, writeEvents, writeRows } from './statements';
+import { cleaned, forgetEvents, LOCK_ORDER, lockRows, removeRows, writeEvents, writeRows } from './statements';
 import { Wanted } from './wanted';
 
 type Work = (rows: Rows, now: number) => void;
@@ -73,6 +73,7 @@ export async function openPostgres(url: string, warn: (text: string) => void = (
       const [{ count } = { count: 0 }] = await listed<{ count: number }>({ sql: COUNT_LATE, values: [] });
       return count;
     },
+    listOld: (query) => listed<OldRow>(oldSql(query)),
     acceptsHolds: () => true,
     async ping() {
       const [{ standby } = { standby: true }] = await listed<{ standby: boolean }>({
@@ -175,12 +176,17 @@ class Committer {
     wanted.addAll(missed);
     if (!missed.none) return false;
     const changes = [...rows.changes()];
-    if (changes.length === 0 && rows.events.length === 0) return true;
-    await this.#write(client, [
+    const removals = [...rows.removals()];
+    const statements = [
       ...writeRows(changes),
+      ...removeRows(removals),
+      ...(rows.forgotten.length === 0 ? [] : [forgetEvents(rows.forgotten)]),
       ...(rows.events.length === 0 ? [] : [writeEvents(rows.events, loaded.now)]),
-    ]);
+    ];
+    if (statements.length === 0) return true;
+    await this.#write(client, statements);
     for (const change of changes) this.#recent.wrote(change);
+    for (const removal of removals) this.#recent.removed(removal);
     return true;
   }
 

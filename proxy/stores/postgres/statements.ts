@@ -1,7 +1,7 @@
 /** The statements of a commit, made from the tables. All are prepared once per connection. */
 import type pg from 'pg';
 import { columnTypes, type NewEvent, TABLES, type Table, type TableName } from '../tables';
-import type { Change } from '../workingSet';
+import type { Change, Removal } from '../workingSet';
 
 /** A table that is not named here comes after those that are. */
 const FIRST: readonly TableName[] = ['budgets', 'objects', 'claims', 'calls'];
@@ -54,6 +54,19 @@ export function writeRows(changes: readonly Change[]): pg.QueryConfig[] {
         : [rowsOf(`update ${table}`, UPDATE[table], columns, changed)]),
     ];
   });
+}
+
+/** The rows are locked already, because removing one reads it. */
+export function removeRows(removals: readonly Removal[]): pg.QueryConfig[] {
+  return LOCK_ORDER.flatMap((table) => {
+    const ids = removals.filter((removal) => removal.table === table).map(({ id }) => cleaned(id));
+    const text = `DELETE FROM ${table} WHERE "${TABLES[table].key}" = ANY($1)`;
+    return ids.length === 0 ? [] : [{ name: `remove ${table}`, text, values: [ids] }];
+  });
+}
+
+export function forgetEvents(seqs: readonly number[]): pg.QueryConfig {
+  return { name: 'forget events', text: 'DELETE FROM events WHERE seq = ANY($1::bigint[])', values: [seqs] };
 }
 
 function rowsOf(
