@@ -226,6 +226,17 @@ describe.each(STORES)('retention on $name', ({ open }) => {
     expect(await t.ask(next, { claim: claimOf('s') })).toMatchObject({ kind: 'replay' });
   });
 
+  test('an executed call stays also when it is asked for by its id, with a claim as with an object', async () => {
+    const key = await addKey(t.ledger, { cap: 100, onCap: 'refuse' });
+    const { executed, valued, free, unknown } = await oneOfEach(key);
+    await revoke(key);
+    const ids = [executed, valued, free, unknown].map(({ callId }) => callId);
+    const work = { kind: 'settled', ids, endedBefore: Date.now() + 1_000, dryRun: false, actor: 'admin' } as const;
+    expect(await t.ledger.submit((rows) => forget(rows, work))).toEqual({ ...nothingPruned(), settled: 1 });
+    const left = (await states()).map(([id]) => id);
+    expect(ids.map((id) => left.includes(id))).toEqual([true, true, false, true]);
+  });
+
   test('in one commit with the next call of its idempotency key, a released call takes nothing from it', async () => {
     const key = await addKey(t.ledger, {});
     const { callId } = await t.ask(key, { claim: claimOf('s') });

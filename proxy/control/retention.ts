@@ -1,4 +1,5 @@
 /** `DELETE /vault/calls`: removes what has served its time, page by page, so that vendor calls get their turn. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { forget } from '../ledger/retention';
 import { nothingPruned, PRUNED_KINDS, type PrunedKind, type PruneView } from '../retention';
 import type { Reader } from './listings';
@@ -34,6 +35,7 @@ export async function prune(
   let place = placeOf(cursor);
   do {
     const { kind, after } = place;
+    const begun = performance.now();
     const page = await pageOf(ledger, kind, after, endedBefore);
     kept += page.kept;
     if (page.ids.length > 0) {
@@ -43,6 +45,8 @@ export async function prune(
     }
     const next = PRUNED_KINDS[PRUNED_KINDS.indexOf(kind) + 1];
     if (page.after === undefined && next === undefined) return viewOf(null);
+    // As long as the page took, nothing of it stands in the way of vendor calls.
+    await sleep(performance.now() - begun);
     place = page.after === undefined ? { kind: next ?? kind } : { kind, after: page.after };
   } while (performance.now() - started < workMs);
   return viewOf(`${place.kind}:${place.after ?? ''}`);
