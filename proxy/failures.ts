@@ -31,6 +31,12 @@ export function pacedRefusal(account: string, retryAfterSeconds: number): Refusa
   return new Refusal('rate_limited', text, { retry_after_seconds: retryAfterSeconds });
 }
 
+/** The call was executed, and its outcome could be kept nowhere. */
+export function unrecordedRefusal(callId: string, cause?: unknown): Refusal {
+  const text = `outcome_unknown: call ${callId} was sent, and the ledger cannot be written now; its money stays held.`;
+  return new Refusal('outcome_unknown', text, { call_id: callId }, { cause });
+}
+
 /** Nothing was sent, and the hold is released. */
 export function unsentRefusal(callId: string, reason: string): Refusal {
   const text = `upstream_unreachable: nothing was sent and the hold is released: ${reason}.`;

@@ -16,15 +16,14 @@ import { Refusal } from './contract';
 import type { Sent } from './forward';
 import { asRefusal, inProgressRefusal, pacedRefusal, unknownRefusal, unsentRefusal } from './failures';
 import { newId } from './ids';
-import { type Flights, within } from './inFlight';
+import { type Flights, hasPassed, type Moment, moment } from './inFlight';
 import { judge, type Verdict } from './judge';
 import { type Kept, keptEarly, ownKey, sealKept } from './kept';
 import { leastRemaining } from './ledger/budgets';
 import type { KeyFacts } from './ledger/facts';
-import { finish } from './ledger/finish';
 import { type CallFacts, deadRefusal, refuseCall, reserve, type Reserved, type ReserveInput } from './ledger/reserve';
 import { lookUp } from './lookup';
-import { sealedOutcome } from './outcome';
+import { recordOutcome, sealedOutcome } from './outcome';
 import type { Pacer, Slot } from './pace';
 import type { Attempt, Errand, Held, Passage, Ready, Steps } from './passage';
 import { decodeBody, fingerprint, readPath, readRequest } from './reading';
@@ -35,8 +34,8 @@ import type { Vendor } from './vendors/vendor';
 
 export type { Account, Steps } from './passage';
 
-/** How long an executed call waits for a store that cannot be written, before its caller hears `outcome_unknown`. */
-const SETTLE_WAIT_MS = 10_000;
+/** How often a call looks whether the one before, in another process, has ended. */
+const CLAIM_LOOK_MS = 100;
 
 /** Answers the handler of the data plane. It never rejects; undefined: the client has gone, nothing was reserved. */
 export function createHandler(steps: Steps): (request: DataRequest) => Promise<Reply | undefined> {
@@ -108,7 +107,9 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       if (twin !== undefined) release.push(await turn(claims, twin, passage, 'the same content'));
       if (object !== undefined) release.push(await turn(objects, object, passage, object));
       const keyed = route.idempotent && request.method === 'POST' ? (key ?? ownKey(call.callId)) : undefined;
-      return await sendPaced(passage, { claim, twin: twin ?? null, kept: upstreamCall(passage, keyed) });
+      const shared = object !== undefined && !ledger.store.exclusive;
+      const errand = { claim, twin: twin ?? null, turn: shared ? `object/${object}` : undefined };
+      return await sendPaced(passage, { ...errand, kept: upstreamCall(passage, keyed) });
     } finally {
       for (const giveBack of release) giveBack();
     }
@@ -142,16 +143,23 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   /** Undefined: a further attempt has no slot in time. */
-  async function reserveMoney(passage: Passage, { claim, twin, kept }: Errand, until: number, first: boolean) {
+  async function reserveMoney(
+    passage: Passage,
+    { claim, twin, turn: turnOf, kept }: Errand,
+    until: number,
+    first: boolean,
+  ) {
     const { facts, vendor, authorised, call, onGone } = passage;
     const { pacer } = passage.account;
     const deadline = Date.now() + steps.budgetWaitMs;
+    const claimDeadline = Date.now() + steps.claimWaitMs;
     const { route, price } = authorised;
     let input: ReserveInput = {
       call,
       price,
       claim,
       twin,
+      turn: turnOf,
       request: keptEarly(route, price, kept) ? sealKept(steps.seal, kept, call.callId) : null,
       vendorIdempotent: route.idempotent,
       findable: route.find !== undefined,
@@ -165,10 +173,12 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       }
       slot ??= pacer.take();
       const reserving = slot === undefined ? { ...input, unpaced: true } : input;
-      const reserved = await heldWith(slot, pacer, reserving);
+      const asked = moment();
+      const { reserved, now } = await heldWith(slot, pacer, reserving);
       if (reserved.kind === 'held' || reserved.kind === 'resend') {
         assert(slot !== undefined);
-        return { reserved, slot };
+        // The store's clock says how long; ours, from before it was asked, say since when.
+        return { reserved, slot, leaveBy: moment(reserved.sendBy - now, asked) };
       }
       // Only what leaves uses up a slot: replays and refusals do not, and nobody waits for money with one.
       if (slot !== undefined) pacer.giveBack(slot);
@@ -180,7 +190,12 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
         case 'refused':
           throw reserved.refusal;
         case 'in_progress':
-          throw inProgressRefusal(reserved.call.call_id);
+          // In this process calls take turns: this one is in another, or its end is not in the store yet.
+          if (reserved.call.state !== 'held' || Date.now() > claimDeadline) {
+            throw inProgressRefusal(reserved.call.call_id);
+          }
+          await new Promise((resolve) => setTimeout(resolve, CLAIM_LOOK_MS));
+          break;
         case 'unresolved': {
           const { call_id: id } = reserved.call;
           const retryAfterMs = await steps.reconciler.lookUpNow(id);
@@ -201,7 +216,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
         }
         case 'lookup': {
           const { objectId } = reserved;
-          const mayLeave = () => mayNotLeave(facts, Infinity);
+          const mayLeave = () => mayNotLeave(facts);
           const seen = await refusing(call, () => lookUp(passage, objectId, mayLeave, waiting()));
           input = { ...input, seen };
           break;
@@ -213,9 +228,9 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     }
   }
 
-  async function heldWith(slot: Slot | undefined, pacer: Pacer, input: ReserveInput): Promise<Reserved> {
+  async function heldWith(slot: Slot | undefined, pacer: Pacer, input: ReserveInput) {
     try {
-      return await ledger.hold((rows, now) => reserve(rows, now, input));
+      return await ledger.holdFor(input.call.callId, (rows, now) => ({ reserved: reserve(rows, now, input), now }));
     } catch (error) {
       if (slot !== undefined) pacer.giveBack(slot);
       throw error;
@@ -230,13 +245,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     });
   }
 
-  function mayNotLeave(facts: KeyFacts, sendBy: number): string | undefined {
+  function mayNotLeave(facts: KeyFacts, leaveBy?: Moment): string | undefined {
     if (departures.isDead(facts)) return 'the key was revoked';
-    return Date.now() > sendBy ? 'the reservation is too old to be sent' : undefined;
+    return leaveBy !== undefined && hasPassed(leaveBy) ? 'the reservation is too old to be sent' : undefined;
   }
 
   /** Past this line the call is finished and settled, whatever the client does. */
-  async function send({ reserved: held, slot }: Ready, passage: Passage, { claim, kept }: Errand) {
+  async function send({ reserved: held, slot, leaveBy }: Ready, passage: Passage, { claim, kept }: Errand) {
     const { facts, vendor, request, authorised, account } = passage;
     const { route, price } = authorised;
     const departure = departures.begin(facts);
@@ -244,7 +259,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const started = performance.now();
       const headers = Object.assign({}, kept.headers, vendor.authorization(account));
       const answered = await account.forwarder.send({ ...kept, headers }, () => {
-        const reason = mayNotLeave(facts, held.sendBy);
+        const reason = mayNotLeave(facts, leaveBy);
         departure.sent = reason === undefined;
         return reason;
       });
@@ -270,14 +285,9 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const callId = held.kind === 'resend' ? held.call.call_id : call.callId;
     const reply = sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body) : null;
     const outcome = sealedOutcome(steps, verdict, reply, callId, kept);
-    const recorded = ledger.record((rows, now) => finish(rows, now, callId, outcome));
-    const finished = await within(recorded, SETTLE_WAIT_MS);
-    if (finished === undefined) {
-      throw new Refusal('outcome_unknown', 'outcome_unknown: the call was sent, and the ledger cannot be written now.');
-    }
-    ledger.changed(finished.budgets);
+    const finished = await recordOutcome(steps, callId, outcome);
     metrics.calls.inc({ vendor: vendor.id, state: outcome.state });
-    metrics.adjusted(vendor.id, finished.adjustedMicros ?? 0);
+    metrics.adjusted(vendor.id, finished?.adjustedMicros ?? 0);
 
     const { idempotent } = passage.authorised.route;
     if (outcome.state === 'unknown') return unknownRefusal(callId, sent, idempotent);
@@ -285,7 +295,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       return departures.isDead(facts) ? deadRefusal('key_revoked', facts.keyId) : unsentRefusal(callId, sent.reason);
     }
     if (sent.kind === 'lost' || reply === null) return unknownRefusal(callId, sent, idempotent);
-    return withCall(reply, callId, leastRemaining(finished.budgets) ?? held.remainingMicros, requestId);
+    return withCall(reply, callId, leastRemaining(finished?.budgets ?? []) ?? held.remainingMicros, requestId);
   }
 
   function replay(reserved: Extract<Reserved, { kind: 'replay' }>, { call, vendor, requestId }: Passage): Reply {

@@ -44,6 +44,21 @@ export function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T | u
   });
 }
 
+/** A moment by both clocks of this machine: one goes on while the machine sleeps, the other is set by nobody. */
+export interface Moment {
+  readonly wall: number;
+  readonly steady: number;
+}
+
+export function moment(afterMs = 0, from: Moment = { wall: Date.now(), steady: performance.now() }): Moment {
+  return { wall: from.wall + afterMs, steady: from.steady + afterMs };
+}
+
+/** In doubt it has passed: by either clock. */
+export function hasPassed({ wall, steady }: Moment): boolean {
+  return Date.now() > wall || performance.now() > steady;
+}
+
 /** Calls that have been reserved and not ended, and the keys that were revoked in this process. */
 export class Departures {
   readonly #active = new Set<{ readonly facts: KeyFacts; sent: boolean }>();

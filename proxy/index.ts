@@ -4,7 +4,7 @@ import { Authenticator } from './authenticate';
 import { createControlApp } from './control/app';
 import { type Account, createHandler } from './handle';
 import { newId } from './ids';
-import { Departures, Flights } from './inFlight';
+import { Departures, Flights, within } from './inFlight';
 import { createReceiver } from './late/callbacks';
 import { LATE, startPoller } from './late/poller';
 import { Ledger } from './ledger/ledger';
@@ -15,10 +15,11 @@ import { startPruning } from './prune';
 import { createReconciler } from './reconcile';
 import { type AllReconcileOptions, reconcileOptions } from './reconcile/times';
 import { recover } from './recover';
-import { masterKeyFile, Seal } from './seal';
+import { startReplicas } from './replicas';
+import { Seal } from './seal';
 import { listen, type Listening } from './server';
-import { openSqlite } from './stores/sqlite';
-import { StoreError } from './stores/store';
+import { Spool } from './spool';
+import { openStore } from './store';
 import { openUpstreams } from './upstreams';
 import { createVendors, type Vendors } from './vendors';
 
@@ -33,6 +34,8 @@ const UPSTREAM_TIMEOUT_MS = 25_000;
 const BUDGET_WAIT_MS = 2_000;
 const CLAIM_WAIT_MS = 20_000;
 const PACE_WAIT_MS = 5_000;
+/** How long a proxy that stops waits for a store that cannot be written. */
+const CLOSE_WAIT_MS = 15_000;
 const PACE_QUEUE_MAX = 1_000;
 
 /**
@@ -41,18 +44,20 @@ const PACE_QUEUE_MAX = 1_000;
  */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const reconcile = reconcileOptions(options.reconcile);
-  const path = sqlitePath(options.store);
-  const store = openSqlite(path);
+  const { store, masterKeys } = await openStore(options);
   try {
-    const seal = new Seal(options.masterKeys ?? masterKeyFile(`${path}.keys`));
+    const seal = new Seal(masterKeys);
     const metrics = createMetrics(store);
     const ledger = new Ledger(store, (size, ms) => {
       metrics.commitBatchSize.observe(size);
       metrics.commitSeconds.observe(ms / 1000);
     });
     await ledger.submit((rows) => rows.put('meta', seal.checkAgainst(rows.get('meta', 'master_check'))));
-    await recover(ledger, options.logger);
-    return await serve(options, reconcile, ledger, seal, metrics);
+    if (store.exclusive) await recover(ledger, options.logger);
+    const spool = store.exclusive ? undefined : new Spool(options.spool ?? 'keybrake-spool', seal, options.logger);
+    await spool?.prepare();
+    await spool?.apply(ledger);
+    return await serve(options, reconcile, ledger, seal, metrics, spool);
   } catch (error) {
     await store.close();
     throw error;
@@ -65,6 +70,7 @@ async function serve(
   ledger: Ledger,
   seal: Seal,
   metrics: ProxyMetrics,
+  spool: Spool | undefined,
 ): Promise<RunningProxy> {
   const { logger } = options;
   const upstreamTimeoutMs = options.upstreamTimeoutMs ?? UPSTREAM_TIMEOUT_MS;
@@ -72,8 +78,25 @@ async function serve(
   const accounts = openAccounts(options, vendors, upstreamTimeoutMs, metrics);
   const departures = new Departures();
   const [claims, objects] = [new Flights(), new Flights()];
-  const epoch = newId('req');
-  const live = { epoch, upstreamTimeoutMs, marginMs, exclusive: ledger.store.exclusive };
+  const { shared: peers, exclusive } = ledger.store;
+  const ownEpoch = newId('req');
+  const epochNow = () => peers?.epoch ?? ownEpoch;
+  const live = {
+    get epoch() {
+      return epochNow();
+    },
+    upstreamTimeoutMs,
+    marginMs,
+    exclusive,
+  };
+  const kill = (keyId: string): number => {
+    const inFlight = departures.kill(keyId);
+    ledger.wake();
+    for (const { pacer } of accounts.values()) pacer.dismiss((facts) => departures.isDead(facts));
+    return inFlight;
+  };
+  const underWayMs = upstreamTimeoutMs + marginMs;
+  const replicas = peers && startReplicas({ shared: peers, ledger, kill, underWayMs, logger });
   const claimWaitMs = options.claimWaitMs ?? CLAIM_WAIT_MS;
   let listening: Listening | undefined = undefined;
   let draining = false;
@@ -88,7 +111,10 @@ async function serve(
     ...shared,
     authenticator: new Authenticator(seal, ledger),
     reconciler,
-    epoch,
+    get epoch() {
+      return epochNow();
+    },
+    spool,
     budgetWaitMs: options.budgetWaitMs ?? BUDGET_WAIT_MS,
     claimWaitMs,
     lookAfterMs: late.firstMs,
@@ -100,12 +126,7 @@ async function serve(
     options,
     vendors,
     live,
-    killed: (keyId) => {
-      const inFlight = departures.kill(keyId);
-      ledger.wake();
-      for (const { pacer } of accounts.values()) pacer.dismiss((facts) => departures.isDead(facts));
-      return inFlight;
-    },
+    killed: (keyId) => (replicas === undefined ? kill(keyId) : replicas.revoked(keyId)),
     baseUrl: () => options.publicUrl ?? listening?.url ?? '',
     vaultKeyFor: (keyId) => seal.vaultKeyFor(keyId),
     draining: () => draining,
@@ -122,7 +143,7 @@ async function serve(
     options.host ?? '127.0.0.1',
     options.port ?? 0,
   ).catch(async (error: unknown) => {
-    await poller.close();
+    await Promise.all([poller.close(), replicas?.close()]);
     throw error;
   });
   listening = running;
@@ -139,7 +160,9 @@ async function serve(
       stopPruning();
       ledger.wake();
       await Promise.all([running.drain(upstreamTimeoutMs + 10_000), poller.close(), reconciler.stop()]);
-      await ledger.idle();
+      // What the store does not take any more is spooled, or its hold becomes unknown.
+      await within(ledger.idle(), CLOSE_WAIT_MS);
+      await replicas?.close();
       await Promise.all([...accounts.values()].map(({ forwarder }) => forwarder.close()));
       await ledger.store.close();
       logger.info('the proxy has drained and stopped');
@@ -166,9 +189,4 @@ function openAccounts(
       return [name, { ...credential, pacer, secretBytes: Buffer.from(credential.secret), forwarder }];
     }),
   );
-}
-
-function sqlitePath(store: string): string {
-  if (!store.startsWith('sqlite:')) throw new StoreError(`The store "${store}" is not known: use sqlite:<path>.`);
-  return store.slice('sqlite:'.length);
 }

@@ -31,7 +31,7 @@ export interface ProxyOptions extends VendorSettings {
   readonly host?: string;
   /** 0: any free port. */
   readonly port?: number;
-  /** `sqlite:./keybrake.db`. */
+  /** `sqlite:./keybrake.db`, or `postgres://user@host/database`, which several processes may share. */
   readonly store: string;
   /** Bearer of the admin role. */
   readonly apiKey: string;
@@ -39,8 +39,10 @@ export interface ProxyOptions extends VendorSettings {
   readonly workerKey?: string;
   /** The most that keys issued by a worker may spend per job, in micro-dollars. */
   readonly workerMaxMicros?: Micros;
-  /** Newest first. Absent: read from, or made in, a 0600 file beside the SQLite store. */
+  /** Newest first. Absent: read from, or made in, a 0600 file beside the SQLite store. Postgres needs them. */
   readonly masterKeys?: readonly string[];
+  /** Folder for outcomes that Postgres cannot take while it is down; `keybrake-spool` by default. SQLite has none. */
+  readonly spool?: string;
   /** By name. A key that names no account uses the one named after its vendor. */
   readonly accounts: Readonly<Record<string, AccountOptions>>;
   /** Operator's floors, dollars per unit of currency: a key's `fx` is never below them. */

@@ -1,9 +1,18 @@
 /** From a verdict to what the ledger records: what may have to be read again is sealed. */
 import { pack, type Reply } from './answers';
+import { unrecordedRefusal } from './failures';
+import { within } from './inFlight';
 import { type Kept, sealKept } from './kept';
 import type { Verdict } from './judge';
-import type { Outcome } from './ledger/finish';
+import { finish, type Finished, type Outcome } from './ledger/finish';
+import type { Ledger } from './ledger/ledger';
 import type { Seal } from './seal';
+import type { Spool } from './spool';
+
+/** How long an executed call waits for a store that cannot be written, before its caller hears `outcome_unknown`. */
+const SETTLE_WAIT_MS = 10_000;
+/** The same, before its outcome is spooled. */
+const SPOOL_AFTER_MS = 2_000;
 
 export interface OutcomeParts {
   readonly seal: Seal;
@@ -27,4 +36,24 @@ export function sealedOutcome(
   const packed = verdict.keepAnswer && reply !== null ? pack(reply) : undefined;
   const answer = packed === undefined ? null : seal.seal(packed, callId);
   return { state: 'settled', httpStatus, code, spend: verdict.spend, answer, lookAfterMs };
+}
+
+/**
+ * Records how a call ended; once this resolves, its caller may hear it. Undefined: it is spooled, because the store
+ * cannot be written now. Throws a refusal `outcome_unknown` when it cannot be kept anywhere.
+ */
+export async function recordOutcome(
+  { ledger, spool }: { readonly ledger: Ledger; readonly spool: Spool | undefined },
+  callId: string,
+  outcome: Outcome,
+): Promise<Finished | undefined> {
+  const recorded = ledger.record((rows, now) => finish(rows, now, callId, outcome));
+  const finished = await within(recorded, spool === undefined ? SETTLE_WAIT_MS : SPOOL_AFTER_MS);
+  if (finished !== undefined) {
+    ledger.changed(finished.budgets);
+    return finished;
+  }
+  if (spool === undefined) throw unrecordedRefusal(callId);
+  await spool.keepUntil(recorded, callId, outcome);
+  return undefined;
 }

@@ -5,7 +5,7 @@ import type { Authenticator } from './authenticate';
 import type { Authorised } from './authorise';
 import type { DataRequest } from './call';
 import type { Refusal } from './contract';
-import type { Departures, Flights } from './inFlight';
+import type { Departures, Flights, Moment } from './inFlight';
 import type { Kept } from './kept';
 import type { KeyFacts } from './ledger/facts';
 import type { Ledger } from './ledger/ledger';
@@ -15,6 +15,7 @@ import type { ProxyMetrics } from './metrics';
 import type { Slot } from './pace';
 import type { Reconciler } from './reconcile';
 import type { Seal } from './seal';
+import type { Spool } from './spool';
 import type { Vendors } from './vendors';
 import type { Vendor, VendorRequest } from './vendors/vendor';
 
@@ -33,7 +34,10 @@ export interface Steps {
   readonly claims: Flights;
   readonly objects: Flights;
   readonly reconciler: Pick<Reconciler, 'lookUpNow'>;
+  /** Names this process in its calls; it may change while it runs. */
   readonly epoch: string;
+  /** Where outcomes are kept that the store cannot take; without one their callers hear `outcome_unknown`. */
+  readonly spool: Spool | undefined;
   readonly budgetWaitMs: number;
   readonly claimWaitMs: number;
   readonly paceWaitMs: number;
@@ -62,6 +66,7 @@ export interface Errand {
   readonly claim: Claim | null;
   /** See `ReserveInput`. */
   readonly twin: string | null;
+  readonly turn: string | undefined;
   readonly kept: Kept;
 }
 
@@ -77,5 +82,6 @@ export type Held = Extract<Reserved, { kind: 'held' | 'resend' }>;
 /** Money is held and there is a slot: the call may leave. */
 export interface Ready {
   readonly reserved: Held;
+  readonly leaveBy: Moment;
   readonly slot: Slot;
 }

@@ -50,7 +50,7 @@ test('every variable is read', () => {
 test('all complaints come at once', () => {
   const found = complaints({
     KEYBRAKE_PORT: '99999',
-    KEYBRAKE_STORE: 'postgres://db/keybrake',
+    KEYBRAKE_STORE: 'mysql://db/keybrake',
     KEYBRAKE_WORKER_MAX_USD: 'lots',
     KEYBRAKE_HOTS: '127.0.0.1',
   });
@@ -66,7 +66,17 @@ test('all complaints come at once', () => {
 
 test.each<[string, Record<string, string>, string | RegExp]>([
   ['a mistyped variable', { KEYBRAKE_HOTS: '::' }, 'KEYBRAKE_HOTS is not a setting. Did you mean KEYBRAKE_HOST?'],
-  ['a Postgres store', { KEYBRAKE_STORE: 'postgres://u:p@db/k' }, /this release has the SQLite store only/],
+  [
+    'Postgres without a master key',
+    { KEYBRAKE_STORE: 'postgres://u:p@db/k' },
+    /KEYBRAKE_MASTER_KEY is not set, and a ledger in Postgres needs it/,
+  ],
+  [
+    'Postgres without a database',
+    { KEYBRAKE_STORE: 'postgres://u:p@db', KEYBRAKE_MASTER_KEY: 'm'.repeat(32) },
+    /KEYBRAKE_STORE names no database/,
+  ],
+  ['a spool beside SQLite', { KEYBRAKE_SPOOL: '/tmp/spool' }, /KEYBRAKE_SPOOL has no meaning for a SQLite ledger/],
   ['another store', { KEYBRAKE_STORE: 'keybrake.db' }, /sqlite:\.\/keybrake\.db/],
   ['a short role key', { KEYBRAKE_API_KEY: 'kb_short' }, /KEYBRAKE_API_KEY .* at least 20 /],
   ['one key for both roles', { KEYBRAKE_WORKER_KEY: API_KEY }, /same as KEYBRAKE_API_KEY/],

@@ -45,8 +45,8 @@ export interface ControlDeps {
   readonly vendors?: Vendors;
   /** The process that is running now: its unknown calls may still be under way. */
   readonly live: Live;
-  /** Stops what is queued with the key, or one below it, in this process; answers how many calls are in flight. */
-  readonly killed: (keyId: string) => number;
+  /** Stops what is queued with the key, or one below it, in every process; answers how many calls are in flight. */
+  readonly killed: (keyId: string) => number | Promise<number>;
   /** Where the proxy is reached, e.g. `http://127.0.0.1:8787`. */
   readonly baseUrl: () => string;
   readonly vaultKeyFor: (keyId: string) => string;
@@ -141,7 +141,7 @@ function addKeys(app: App, deps: ControlDeps): void {
     const { reason = null } = c.req.valid('query');
     const caller = callerOf(c, options);
     const revoked = await ledger.submit((rows, now) => revokeKey(rows, now, caller, id, reason));
-    return c.json({ ...revoked, in_flight: deps.killed(id) }, 200);
+    return c.json({ ...revoked, in_flight: await deps.killed(id) }, 200);
   });
 }
 

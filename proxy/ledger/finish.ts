@@ -94,6 +94,12 @@ export function finish(rows: Rows, now: number, callId: string, outcome: Outcome
   return { call, budgets, changed: true, ...adjusted };
 }
 
+/** Releases a hold of which nobody heard, and which therefore was not used; if it was held at all. */
+export function giveBack(rows: Rows, now: number, callId: string): void {
+  if (rows.get('calls', callId)?.state !== 'held') return;
+  finish(rows, now, callId, { state: 'released', httpStatus: null, code: 'store_unavailable' });
+}
+
 /** An unknown call that was sent again and stays unknown: now its request is known, if it was not. */
 function keepRequest(rows: Rows, call: CallRow, outcome: Outcome): void {
   if (call.state !== 'unknown' || outcome.state !== 'unknown') return;

@@ -7,6 +7,7 @@ import type { Rows, Store } from '../stores/store';
 import { StoreError } from '../stores/store';
 import type { BudgetRow } from '../stores/tables';
 import { remainingMicros } from './budgets';
+import { giveBack } from './finish';
 
 type Operation<T> = (rows: Rows, now: number) => T;
 
@@ -27,6 +28,8 @@ const BATCH_MAX = 512;
 const RETRY_MS = 100;
 /** Calls that may wait for budgets at one time; more are refused as `budget_busy` at once. */
 const WAITERS_MAX = 2_000;
+/** How often the budgets that calls wait for are looked at, where other processes may give money back. */
+const LOOK_MS = 50;
 
 export interface CommitObserver {
   (batchSize: number, milliseconds: number): void;
@@ -37,6 +40,7 @@ export class Ledger {
   readonly #observe: CommitObserver;
   readonly #waiters = new Map<string, Set<Waiter>>();
   #waiting = 0;
+  #looking = false;
   #queue: Pending[] = [];
   #committing = false;
   #scheduled = false;
@@ -66,6 +70,19 @@ export class Ledger {
     return this.#enqueue(operation, false);
   }
 
+  /** {@link hold} for a call; when nobody can say whether it was held, it is given back once the store can be written. */
+  async holdFor<T>(callId: string, operation: Operation<T>): Promise<T> {
+    try {
+      return await this.hold(operation);
+    } catch (error) {
+      if (error instanceof StoreError && error.uncertain) {
+        // Nothing was sent, and it only fails where there was no such hold.
+        this.record((rows, now) => giveBack(rows, now, callId)).catch(() => undefined);
+      }
+      throw error;
+    }
+  }
+
   /**
    * Resolves when a call of this size may fit the budget or can be refused for good, or after `timeoutMs`.
    * Answers false at once when too many wait already.
@@ -75,15 +92,18 @@ export class Ledger {
     const waiters = this.#waiters.get(budgetId) ?? new Set();
     this.#waiters.set(budgetId, waiters);
     this.#waiting += 1;
+    if (!this.store.exclusive) void this.#look();
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, timeoutMs);
-      waiters.add({
+      const timer = setTimeout(() => waiter.wake(), timeoutMs);
+      const waiter: Waiter = {
         quoteMicros,
         wake: () => {
           clearTimeout(timer);
+          waiters.delete(waiter);
           resolve();
         },
-      });
+      };
+      waiters.add(waiter);
     });
     this.#waiting -= 1;
     return true;
@@ -113,6 +133,19 @@ export class Ledger {
     const all = [...this.#waiters.values()];
     this.#waiters.clear();
     for (const waiters of all) for (const waiter of waiters) waiter.wake();
+  }
+
+  /** While calls wait, looks at what they wait for, once for all of them. */
+  async #look(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    while (this.#waiting > 0) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      const ids = [...this.#waiters.keys()];
+      const budgets = await this.submit((rows) => ids.map((id) => rows.get('budgets', id))).catch(() => []);
+      this.changed(budgets.flatMap((budget) => budget ?? []));
+    }
+    this.#looking = false;
   }
 
   /** Resolves when everything submitted so far is durable or has failed. */

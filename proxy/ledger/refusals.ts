@@ -98,3 +98,9 @@ export function budgetRefusal(code: 'cap_exhausted' | 'budget_busy', budget: Bud
     ...(code === 'budget_busy' && { retry_after_seconds: 1 }),
   });
 }
+
+/** Why one call alone is too dear for its key. */
+export function perCallRefusal(quote: Micros, max: Micros): Refusal {
+  const text = `per_call_cap_exceeded: needs ${formatUsd(quote)}, the key allows ${formatUsd(max)} a call (max_usd_per_call).`;
+  return new Refusal('per_call_cap_exceeded', text, { needed_usd: microsToUsd(quote), cap_usd: microsToUsd(max) });
+}

@@ -8,7 +8,7 @@ import type { BudgetRow, CallRow, ObjectRow } from '../stores/tables';
 import type { Amount, Price, Valuation } from '../vendors/vendor';
 import { budgetIdsOf, budgetOf, fit, leastRemaining, moved, utcDay } from './budgets';
 import { type DeadCode, type KeyFacts, lifeOf } from './facts';
-import { budgetRefusal, newCall, recordRefusal } from './refusals';
+import { budgetRefusal, newCall, perCallRefusal, recordRefusal } from './refusals';
 import { countedOn, sharesOf } from './spend';
 
 /** A reserved call must begin to leave within this time, so that a paused process that wakes late does not send. */
@@ -52,6 +52,8 @@ export interface ReserveInput {
   /** What is sent, sealed, where nothing but this could tell later what became of the call. */
   readonly request?: Buffer | null;
   readonly toMicros: (minor: number, currency: string) => Micros | undefined;
+  /** Where several processes share the ledger: names the object that one call at a time may change. */
+  readonly turn?: string | undefined;
   /** There is no slot for the call to leave now: what would hold money, or send again, answers `pace` instead. */
   readonly unpaced?: boolean;
   /** The object as the vendor shows it, where the ledger does not know it. */
@@ -77,7 +79,7 @@ export type Reserved =
       readonly answer: Buffer;
       readonly remainingMicros: Micros | null;
     }
-  /** Of the same idempotency key, or one that a look-up could take for this one. */
+  /** Of the same idempotency key, about the same object, or one that a look-up could take for this one: not yet ended. */
   | { readonly kind: 'in_progress'; readonly call: CallRow }
   /** The call may leave once there is a slot. Nothing is recorded: wait for it, then reserve again. */
   | { readonly kind: 'pace' }
@@ -95,6 +97,8 @@ export function reserve(rows: Rows, now: number, input: ReserveInput): Reserved 
   if (life.dead !== undefined) return refuse(rows, now, input, deadRefusal(life.dead, input.call.facts.keyId, prior));
   const sendBy = Math.min(now + SEND_BY_MS, life.until);
   if (prior !== undefined) return again(rows, now, input, prior, sendBy);
+  const before = input.turn && claimed(rows, now, { scope: input.turn });
+  if (before && before.state === 'held') return { kind: 'in_progress', call: before };
   return hold(rows, now, input, sendBy);
 }
 
@@ -239,7 +243,9 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
     request: input.request ?? null,
   });
   if (input.claim !== null) rows.put('claims', { scope: input.claim.scope, call_id: input.call.callId });
-  if (input.twin != null) rows.put('claims', { scope: input.twin, call_id: input.call.callId });
+  for (const scope of [input.twin, input.turn]) {
+    if (scope != null) rows.put('claims', { scope, call_id: input.call.callId });
+  }
   rows.event({
     kind: 'call.held',
     actor: `key:${input.call.facts.keyId}`,
@@ -283,11 +289,6 @@ function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: ReserveI
 
 function inMicros(amount: Amount, currency: string, toMicros: ReserveInput['toMicros']): Micros | undefined {
   return 'micros' in amount ? amount.micros : toMicros(amount.minor, currency);
-}
-
-function perCallRefusal(quote: Micros, max: Micros): Refusal {
-  const text = `per_call_cap_exceeded: needs ${formatUsd(quote)}, the key allows ${formatUsd(max)} a call (max_usd_per_call).`;
-  return new Refusal('per_call_cap_exceeded', text, { needed_usd: microsToUsd(quote), cap_usd: microsToUsd(max) });
 }
 
 /** The budget that decides a refusal: an exhausted one before one that is only busy. */

@@ -109,7 +109,7 @@ async function checkStore(client: KeybrakeClient): Promise<Check> {
     await client.ready();
     return ok('store', 'the ledger can be written');
   } catch (error) {
-    const remedy = "Until it can, no call goes out. Look at the proxy's log: disk full, file gone, folder read-only?";
+    const remedy = "Until it can, no call goes out. Look at the proxy's log: disk full, file gone, Postgres down?";
     return bad('fail', 'store', `the proxy is not ready: ${explain(error)}`, remedy);
   }
 }

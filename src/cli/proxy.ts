@@ -20,7 +20,7 @@ export function addProxy(program: Command): void {
     .description('Run the proxy. It is set up by environment variables; flags go before them.')
     .option('--host <address>', 'address to listen on')
     .option('--port <port>', 'port to listen on; 0: any free one', parsePort)
-    .option('--store <store>', 'the ledger, e.g. sqlite:./keybrake.db')
+    .option('--store <store>', 'the ledger: sqlite:./keybrake.db, or postgres://user@host/database')
     .option('--json', 'print where it listens as JSON')
     .addHelpText('after', environmentHelp('proxy'))
     .action(proxy);

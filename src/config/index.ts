@@ -1,5 +1,6 @@
 /** The environment, read once and checked: a wrong setting stops the start with the whole list of complaints. */
 import { statSync } from 'node:fs';
+import { unescape } from 'node:querystring';
 import type { Logger } from 'pino';
 import { CAP_USD_MAX, type Micros, usdToMicros } from '../../proxy/contract';
 import type { KeybrakeClientOptions } from '../../proxy/client';
@@ -39,6 +40,11 @@ export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOpti
   }
   const workerMaxMicros = readDollars(env, 'KEYBRAKE_WORKER_MAX_USD', complaints);
   const masterKeys = readMasterKeys(env, complaints);
+  if (isPostgres(store) && read(env, 'KEYBRAKE_MASTER_KEY') === undefined) {
+    const remedy = 'Set it to the same secret on every proxy of this ledger: openssl rand -hex 32';
+    complaints.add('KEYBRAKE_MASTER_KEY', 'is not set, and a ledger in Postgres needs it.', remedy);
+  }
+  const spool = readSpool(env, store, complaints);
   const file = readConfigFile(env, complaints);
   const accounts = readAccounts(env, file, complaints);
   const tls = readTls(env, host, complaints);
@@ -57,6 +63,7 @@ export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOpti
     ...(workerKey !== undefined && { workerKey }),
     ...(workerMaxMicros !== undefined && { workerMaxMicros }),
     ...(masterKeys !== undefined && { masterKeys }),
+    ...(spool !== undefined && { spool }),
     ...(tls !== undefined && { tls }),
     ...(publicUrl !== undefined && { publicUrl: trimmed(publicUrl) }),
     ...(callbackUrl !== undefined && { callbackUrl: trimmed(callbackUrl) }),
@@ -114,7 +121,14 @@ export function secretsFromEnv(env: Environment): string[] {
   const values = names
     .filter((name) => !name.endsWith('TLS_KEY'))
     .flatMap((name) => (read(env, name) ?? '').split(','));
-  return values.map((value) => value.trim()).filter((value) => value.length >= 8);
+  return [...values, ...passwordsOf(env)].map((value) => value.trim()).filter((value) => value.length >= 8);
+}
+
+/** The database's password: as it stands in the address, and as it is. */
+function passwordsOf(env: Environment): string[] {
+  const store = read(env, 'KEYBRAKE_STORE') ?? '';
+  const written = URL.canParse(store) ? new URL(store).password : '';
+  return [written, unescape(written), read(env, 'PGPASSWORD') ?? ''];
 }
 
 function readClientUrl(env: Environment, complaints: Complaints): string {
@@ -129,15 +143,26 @@ function trimmed(url: URL): string {
 
 function readStore(env: Environment, complaints: Complaints): string {
   const store = read(env, 'KEYBRAKE_STORE') ?? DEFAULT_STORE;
-  if (/^postgres(ql)?:/.test(store)) {
-    complaints.add('KEYBRAKE_STORE', 'is a Postgres address; this release has the SQLite store only.', SQLITE_REMEDY);
+  if (isPostgres(store)) {
+    if (!URL.canParse(store) || new URL(store).pathname.length < 2) {
+      complaints.add('KEYBRAKE_STORE', 'names no database.', 'Write it like postgres://user@host:5432/database.');
+    }
   } else if (!/^sqlite:./.test(store)) {
-    complaints.add('KEYBRAKE_STORE', 'is not a store.', SQLITE_REMEDY);
+    const remedy = 'Write it like sqlite:./keybrake.db (one proxy), or postgres://user@host/database (several).';
+    complaints.add('KEYBRAKE_STORE', 'is not a store.', remedy);
   }
   return store;
 }
 
-const SQLITE_REMEDY = 'Write it like sqlite:./keybrake.db, and run one proxy on it.';
+function isPostgres(store: string): boolean {
+  return /^postgres(?:ql)?:/.test(store);
+}
+
+function readSpool(env: Environment, store: string, complaints: Complaints): string | undefined {
+  const spool = read(env, 'KEYBRAKE_SPOOL');
+  if (spool === undefined || isPostgres(store)) return spool;
+  return complaints.add('KEYBRAKE_SPOOL', 'has no meaning for a SQLite ledger.', 'Unset it.');
+}
 
 function readRoleKey(env: Environment, name: string, complaints: Complaints, required = false): string | undefined {
   const key = read(env, name);

@@ -4,6 +4,7 @@ import { Agent, request } from 'undici';
 import type { IssuedKey, IssueKeyBody } from '../../proxy/contract';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox';
 import { startProxyForTests, type TestProxy, type TestProxyOptions } from '../../src/testing';
+import { chosenStoreOptions } from './store';
 
 /** What the proxy answered, read to its end. */
 export interface Answer {
@@ -77,7 +78,7 @@ export async function startRig({ sandbox: vendor, proxy: given, connections }: R
   const sandbox = await startSandbox(vendor);
   const logged: string[] = [];
   const logger = pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) });
-  const proxy = await startProxyForTests({ upstream: sandbox.url, logger, ...given });
+  const proxy = await startProxyForTests({ upstream: sandbox.url, logger, ...(await chosenStoreOptions()), ...given });
   const caller = callerOf(proxy.url, connections);
   const heard: string[] = [];
   return {

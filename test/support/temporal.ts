@@ -11,6 +11,7 @@ import type { History } from '@temporalio/common/lib/proto-utils';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { KeybrakePlugin, type KeybrakePluginOptions } from '../../src/plugin';
 import { type Sandbox, startProxyForTests, startSandbox, type TestProxy } from '../../src/testing';
+import { chosenStoreOptions } from './store';
 import { startTemporalDev, type TemporalDev, type TemporalDevOptions } from '../../src/temporalDev';
 import type { pipelineRun } from '../../workflows';
 import type { RunReport } from '../../activities/contract/plan';
@@ -48,7 +49,12 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       ...(limitPerSecond !== undefined && { limitPerSecond }),
     }),
   ]);
-  const proxy = await startProxyForTests({ upstream: sandbox.url, secret: secretKey, ...proxyOptions });
+  const proxy = await startProxyForTests({
+    upstream: sandbox.url,
+    secret: secretKey,
+    ...(await chosenStoreOptions()),
+    ...proxyOptions,
+  });
   const connection = await Connection.connect({ address: temporal.address });
   const sourceDir = await mkdtemp(join(tmpdir(), 'keybrake-sources-'));
   return {

@@ -4,6 +4,7 @@ import type { IssuedKey, IssueKeyBody } from '../../proxy/contract';
 import type { AccountOptions } from '../../proxy/options';
 import { type Sandbox, startSandbox } from '../../src/sandbox';
 import { startProxyForTests, type TestProxy, type TestProxyOptions } from '../../src/testing';
+import { chosenStoreOptions } from './store';
 
 export const VENDORS = ['stripe', 'twilio', 'resend'] as const;
 export type VendorName = (typeof VENDORS)[number];
@@ -32,6 +33,7 @@ export async function startVendorRig(options: Partial<TestProxyOptions> = {}): P
   const proxy = await startProxyForTests({
     upstream: sandbox.url,
     accounts: { ...accountsAt(sandbox.url, ''), ...accountsAt(nobody, '_down') },
+    ...(await chosenStoreOptions()),
     ...options,
   });
   return {

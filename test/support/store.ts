@@ -1,0 +1,25 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ProxyOptions } from '../../proxy/options';
+import { chosenStore } from './ledger';
+import { cluster } from './postgres';
+
+export const MASTER_KEY = 'a master key of more than 32 characters';
+
+const folders: string[] = [];
+afterAll(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+/** The options of a proxy on the store that KEYBRAKE_TEST_STORE names; none for SQLite, which is the default. */
+export async function chosenStoreOptions(): Promise<Partial<ProxyOptions>> {
+  return chosenStore().name === 'postgres' ? postgresOptions(await (await cluster()).newDatabase()) : {};
+}
+
+/** The options of a proxy on this database. */
+export function postgresOptions(store: string): { store: string; masterKeys: readonly string[]; spool: string } {
+  const spool = mkdtempSync(join(tmpdir(), 'keybrake-spool-'));
+  folders.push(spool);
+  return { store, masterKeys: [MASTER_KEY], spool };
+}
