@@ -2,7 +2,7 @@
  * The one atomic step before a call may leave, DESIGN 5.2: the key and those above it alive, the claim, the object,
  * every budget, and the hold. Pure but for `rows`; it runs inside a commit.
  */
-import { formatUsd, type Micros, microsToUsd, Refusal } from '../contract';
+import { formatUsd, type Micros, Refusal } from '../contract';
 import type { Rows } from '../stores/store';
 import type { BudgetRow, CallRow, ObjectRow } from '../stores/tables';
 import type { Amount, Price, Valuation } from '../vendors/vendor';
