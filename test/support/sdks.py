@@ -3,6 +3,7 @@
 Each line of the input is {"act", "key", "idempotency_key"?}; each line of the output is what came of it.
 """
 
+import itertools
 import json
 import sys
 
@@ -46,13 +47,16 @@ def twilio_acts():
     from twilio.base.exceptions import TwilioRestException
     from twilio.rest import Client
 
+    texts = itertools.count()
+
     def client(key, account=ACCOUNT):
         made = Client(account, key)
         made.api.base_url = url + "/twilio"
         return made
 
     def text(key, options, account=ACCOUNT, **more):
-        given = {"to": "+14155550100", "from_": "+15005550006", "body": "hi", **more}
+        # Equal texts to one number leave one at a time; these are each their own.
+        given = {"to": "+14155550100", "from_": "+15005550006", "body": "hi from Python %d" % next(texts), **more}
         return client(key, account).messages.create(**given)
 
     def read(error):
