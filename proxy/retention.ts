@@ -2,8 +2,8 @@
 
 /**
  * What may be removed, in the order in which it is. Calls by their state: of the settled ones only those that hold no
- * idempotency key and no vendor object. Calls that were executed under an idempotency key, and unknown ones, prevent a
- * second charge: they are no kind, and stay.
+ * idempotency key and name nothing at the vendor, such as lists that were read. All others that were executed, and the
+ * unknown ones, prevent a second charge: they are no kind, and stay.
  */
 export const PRUNED_KINDS = [
   'refused',

@@ -44,11 +44,13 @@ describe.each(STORES)('retention on $name', ({ open }) => {
       if (outcome !== undefined) await t.end(asked.callId, outcome);
       return asked;
     };
+    const nothing = { micros: 0, out: false, vendorId: null };
     const executed = await call('executed', settledAt(2));
     const replayed = await call('executed');
     const unknown = await call('unknown', endedAs('unknown'));
     const released = await call('released', endedAs('released'));
-    const free = await call(null, settledAt(0));
+    const free = await call(null, { state: 'settled', httpStatus: 200, code: null, spend: nothing, answer: null });
+    const named = await call(null, settledAt(1));
     const object = { ...worth(5), objectId: `${prefix}obj` };
     const valued = await call(null, {
       state: 'settled',
@@ -60,7 +62,7 @@ describe.each(STORES)('retention on $name', ({ open }) => {
     const refused = await t.ask(facts, { price: fixed(9_000), claim: claimOf(`${prefix}refused`) });
     expect([replayed.kind, refused.kind]).toEqual(['replay', 'refused']);
     const held = await call('held');
-    return { executed, replayed, unknown, released, free, valued, refused, held };
+    return { executed, replayed, unknown, released, free, named, valued, refused, held };
   }
   const worth = (micros: number) => {
     return { objectId: 'obj', valueMicros: micros, amountMicros: micros, currency: 'usd', out: false, vendorId: 'obj' };
@@ -83,11 +85,12 @@ describe.each(STORES)('retention on $name', ({ open }) => {
     expect(await states()).toEqual([
       [calls.executed.callId, 'settled'],
       [calls.unknown.callId, 'unknown'],
+      [calls.named.callId, 'settled'],
       [calls.valued.callId, 'settled'],
       [calls.held.callId, 'held'],
     ]);
     expect(await budgets()).toEqual(before);
-    expect(before[1]).toMatchObject({ n_refused: 1, n_replayed: 1, n_released: 1, n_settled: 3, settled_micros: 7 });
+    expect(before[1]).toMatchObject({ n_refused: 1, n_replayed: 1, n_released: 1, n_settled: 4, settled_micros: 8 });
   });
 
   test('nothing is executed a second time afterwards, with the old key or with the next one of its job', async () => {
@@ -202,7 +205,7 @@ describe.each(STORES)('retention on $name', ({ open }) => {
       cursor = step.next_cursor;
     }
     expect(removed).toBe(1_102);
-    expect((await states()).map(([, state]) => state)).toEqual(['settled', 'unknown', 'settled', 'held']);
+    expect((await states()).map(([, state]) => state)).toEqual(['settled', 'unknown', 'settled', 'settled', 'held']);
     expect(await t.budget(`key:${key.keyId}`)).toEqual(before);
     // Only what the pages themselves have told of is left to go.
     const { removed: nothing } = await prune(t.ledger, ALL);
@@ -226,15 +229,15 @@ describe.each(STORES)('retention on $name', ({ open }) => {
     expect(await t.ask(next, { claim: claimOf('s') })).toMatchObject({ kind: 'replay' });
   });
 
-  test('an executed call stays also when it is asked for by its id, with a claim as with an object', async () => {
+  test('an executed call stays also when it is asked for by its id, with a claim, an object or a vendor id', async () => {
     const key = await addKey(t.ledger, { cap: 100, onCap: 'refuse' });
-    const { executed, valued, free, unknown } = await oneOfEach(key);
+    const { executed, valued, free, named, unknown } = await oneOfEach(key);
     await revoke(key);
-    const ids = [executed, valued, free, unknown].map(({ callId }) => callId);
+    const ids = [executed, valued, free, named, unknown].map(({ callId }) => callId);
     const work = { kind: 'settled', ids, endedBefore: Date.now() + 1_000, dryRun: false, actor: 'admin' } as const;
     expect(await t.ledger.submit((rows) => forget(rows, work))).toEqual({ ...nothingPruned(), settled: 1 });
     const left = (await states()).map(([id]) => id);
-    expect(ids.map((id) => left.includes(id))).toEqual([true, true, false, true]);
+    expect(ids.map((id) => left.includes(id))).toEqual([true, true, false, true, true]);
   });
 
   test('in one commit with the next call of its idempotency key, a released call takes nothing from it', async () => {
@@ -280,7 +283,7 @@ describe.each(STORES)('retention on $name', ({ open }) => {
     const before = await events();
     const unended = before.filter(({ ended_at: ended }) => ended === null);
     // Held; held and unknown.
-    expect([before.length, unended.length]).toEqual([11, 3]);
+    expect([before.length, unended.length]).toEqual([13, 3]);
     await prune(t.ledger, ALL);
     const after = await events();
     expect(after.slice(0, 3)).toEqual(unended);

@@ -56,8 +56,11 @@ function overOf(rows: Rows, kind: Exclude<PrunedKind, 'events'>, id: string, end
   return claims ? [{ table: 'claims', id: call.scope, as: 'claims' }, over] : [over];
 }
 
-/** May the row of this call go? Never one that was executed and holds a claim or an object, nor one without an end. */
+/**
+ * May the row of this call go? Never one without an end, nor one that was executed and holds a claim or an object, or
+ * names what the vendor made: that this is taken is what keeps a look-up from finding it for another, unknown call.
+ */
 export function isOver(call: CallRow, state: PrunedKind, endedBefore: number): boolean {
   if (call.state !== state || call.ended_at === null || call.ended_at >= endedBefore) return false;
-  return state !== 'settled' || (call.scope === null && call.object_id === null);
+  return state !== 'settled' || (call.scope === null && call.object_id === null && call.vendor_id === null);
 }

@@ -73,7 +73,8 @@ const OLD = {
   refused: `${OVER_CALLS} WHERE state = 'refused' AND ${OVER} AND call_id > ?`,
   replayed: `${OVER_CALLS} WHERE state = 'replayed' AND ${OVER} AND call_id > ?`,
   released: `${OVER_CALLS} WHERE state = 'released' AND ${OVER} AND call_id > ?`,
-  settled: `${OVER_CALLS} WHERE state = 'settled' AND scope IS NULL AND object_id IS NULL AND call_id > ?`,
+  settled: `${OVER_CALLS} WHERE state = 'settled' AND scope IS NULL AND object_id IS NULL AND vendor_id IS NULL
+    AND call_id > ?`,
   late_prices: `SELECT l.object_id AS id, l.call_id AS cursor, c.created_at AS made_at, c.ended_at, c.key_id, c.job_id
     FROM late l JOIN calls c ON c.call_id = l.call_id WHERE l.state IN ('known', 'given_up') AND l.call_id > ?`,
   refusal_counters: `SELECT r.refusal_id AS id, r.refusal_id AS cursor, NULL AS made_at,

@@ -239,7 +239,8 @@ export const TABLES = {
       'calls_by_vendor_id ON calls (vendor_id, call_id) WHERE vendor_id IS NOT NULL',
       "calls_open ON calls (state, call_id) WHERE state IN ('held', 'unknown')",
       "calls_over ON calls (state, call_id) WHERE state IN ('refused', 'replayed', 'released')",
-      "calls_unclaimed ON calls (call_id) WHERE state = 'settled' AND scope IS NULL AND object_id IS NULL",
+      'calls_bare ON calls (call_id)' +
+        " WHERE state = 'settled' AND scope IS NULL AND object_id IS NULL AND vendor_id IS NULL",
     ],
   },
   claims: {

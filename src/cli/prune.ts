@@ -25,8 +25,8 @@ export function addPrune(audit: Command): void {
 }
 
 const HELP = `
-Stays, whatever its age: calls that were executed under an idempotency key, or whose outcome is unknown (they prevent a
-second charge); keys, jobs and their totals; and every row of a key that is alive, or of a job with such a key.
+Stays, whatever its age: calls that were executed, or whose outcome is unknown (they prevent a second charge); keys,
+jobs and their totals; and every row of a key that is alive, or of a job with such a key.
 It may be stopped at any time and run again, also while the proxy is busy.
 
 Examples:
@@ -70,7 +70,7 @@ const NAMES: Readonly<Record<keyof Pruned['removed'], string>> = {
   replayed: 'replayed calls',
   released: 'released calls',
   claims: 'their idempotency keys, which were free already',
-  settled: 'free calls, and others without an idempotency key',
+  settled: 'settled calls without an idempotency key or a vendor id, such as lists that were read',
   late_prices: 'late prices that are settled',
   refusal_counters: 'refusal counters of dead keys',
   events: 'events',
