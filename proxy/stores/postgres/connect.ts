@@ -16,7 +16,7 @@ const CONNECTIONS_MAX = 6;
  * Commits reach every row by its key: a plan that was made while a table was empty must not scan it later.
  */
 const SESSION = `SET search_path = ${SCHEMA}; SET idle_in_transaction_session_timeout = 3000; SET lock_timeout = 8000;
-  SET statement_timeout = 10000`;
+  SET statement_timeout = 10000; SET enable_seqscan = off`;
 
 /** Money and times are safe integers; bigint arrives as text otherwise. */
 const types = new pg.TypeOverrides();
