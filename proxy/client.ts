@@ -14,6 +14,7 @@ import type {
   RevokedKey,
   SummaryView,
 } from './contract';
+import type { DriftFilter, DriftLine } from './drift/lines';
 import type { VendorView } from './endpoints';
 import type { PruneQuery, PruneView } from './retention';
 
@@ -138,14 +139,15 @@ export class KeybrakeClient {
 
   /** Streams every matching call, oldest first, in constant memory. */
   async *streamCalls(filter: CallFilter = {}): AsyncGenerator<CallView> {
-    const body = await this.#send('GET', '/vault/calls', { query: { ...filter }, accept: 'application/x-ndjson' });
-    let rest = '';
-    for await (const chunk of body) {
-      const lines = (rest + String(chunk)).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) if (line !== '') yield JSON.parse(line) as CallView;
-    }
-    if (rest !== '') yield JSON.parse(rest) as CallView;
+    yield* this.#lines<CallView>('/vault/calls', { ...filter });
+  }
+
+  /**
+   * The vendor's own total for a run against the ledger's, line by line. What does not end with a line of type `end`
+   * was broken off: nothing follows from it.
+   */
+  async *drift(filter: DriftFilter): AsyncGenerator<DriftLine> {
+    yield* this.#lines<DriftLine>('/vault/drift', { ...filter });
   }
 
   /** The audit log as the proxy writes it: NDJSON or CSV text, in chunks. */
@@ -174,6 +176,17 @@ export class KeybrakeClient {
 
   close(): Promise<void> {
     return this.#pool.close();
+  }
+
+  async *#lines<T>(path: string, query: Query): AsyncGenerator<T> {
+    const body = await this.#send('GET', path, { query, accept: 'application/x-ndjson' });
+    let rest = '';
+    for await (const chunk of body) {
+      const lines = (rest + String(chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) if (line !== '') yield JSON.parse(line) as T;
+    }
+    if (rest !== '') yield JSON.parse(rest) as T;
   }
 
   async #json<T>(method: string, path: string, options: SendOptions = {}): Promise<T> {

@@ -25,6 +25,7 @@ import { createVendors, type Vendors } from './vendors';
 
 export * from './contract';
 export * from './client';
+export * from './drift/lines';
 export * from './endpoints';
 export * from './retention';
 export type { AccountOptions, ProxyOptions, ReconcileOptions, RunningProxy } from './options';
@@ -131,6 +132,7 @@ async function serve(
     vaultKeyFor: (keyId) => seal.vaultKeyFor(keyId),
     draining: () => draining,
     metrics,
+    accounts,
     receive: createReceiver({ accounts: options.accounts, vendors, callbackUrl: options.callbackUrl, poller }),
   });
   const answerControl = getRequestListener(control.fetch);

@@ -14,6 +14,7 @@ import type { VendorView } from '../endpoints';
 import { newId } from '../ids';
 import type { Receiver } from '../late/callbacks';
 import type { Live } from '../ledger/resume';
+import type { Readable } from '../lookup';
 import type { ProxyMetrics } from '../metrics';
 import type { ProxyOptions } from '../options';
 import type { Rows } from '../stores/store';
@@ -21,6 +22,7 @@ import { StoreError } from '../stores/store';
 import type { KeyRow } from '../stores/tables';
 import { createVendors, type Vendors } from '../vendors';
 import { listCalls, resolveCall, type StreamFormat, streamCalls } from './calls';
+import { streamDrift } from './drift';
 import { issueKey } from './issue';
 import { invalidRequest, issuesOf, rightFields } from './issues';
 import { jobBudget, patchJob } from './jobs';
@@ -53,6 +55,8 @@ export interface ControlDeps {
   /** Is the proxy stopping? Then it is not ready. */
   readonly draining: () => boolean;
   readonly metrics: ProxyMetrics;
+  /** The accounts by name, for reading what their vendors executed. */
+  readonly accounts: ReadonlyMap<string, Readable>;
   /** Takes what vendors post. */
   readonly receive: Receiver;
 }
@@ -78,9 +82,11 @@ export function createControlApp(deps: ControlDeps): ControlApp {
   app.get('/vault/keys', adminOnly);
   app.delete('/vault/calls', adminOnly);
   app.post('/vault/calls/:call_id/resolve', adminOnly);
+  app.get('/vault/drift', adminOnly);
   addKeys(app, deps);
   addJobs(app, deps);
   addCalls(app, deps);
+  addDrift(app, deps);
   addProbes(app, deps);
   return app;
 }
@@ -194,6 +200,17 @@ function addCalls(app: App, { ledger, live }: ControlDeps): void {
   });
   app.openapi(routes.summaryRoute, async (c) => {
     return c.json(await summary(ledger, c.var.role, c.req.valid('query').label), 200);
+  });
+}
+
+function addDrift(
+  app: App,
+  { ledger, options, vendors = createVendors(options), accounts, draining }: ControlDeps,
+): void {
+  app.openapi(routes.driftRoute, (c) => {
+    const stream = streamDrift({ ledger, accounts, vendors }, c.req.valid('query'), draining);
+    // The types have no stream for a media type that is not JSON.
+    return c.body(stream, 200, { 'content-type': 'application/x-ndjson; charset=utf-8' }) as never;
   });
 }
 

@@ -3,6 +3,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { CONTROL_ERRORS, type ControlErrorCode, REFUSALS } from '../contract';
 import {
   callsQuery,
+  driftQuery,
   issueHeaders,
   issueKeyBody,
   keysQuery,
@@ -16,6 +17,7 @@ import {
 import {
   callPage,
   callView,
+  driftLine,
   errorBody,
   health,
   issuedKey,
@@ -210,6 +212,22 @@ export const summaryRoute = createRoute({
   security,
   request: { query: summaryQuery },
   responses: { 200: answers(summaryView, 'The summary.'), ...common },
+});
+
+export const driftRoute = createRoute({
+  method: 'get',
+  path: '/vault/drift',
+  operationId: 'drift',
+  summary: "The vendor's own total for a run against the ledger's (admin): NDJSON, what differs, totals, then the end",
+  security,
+  request: { query: driftQuery },
+  responses: {
+    200: {
+      description: 'Lines; an answer whose last line is not `end` was broken off.',
+      content: { 'application/x-ndjson': { schema: driftLine } },
+    },
+    ...common,
+  },
 });
 
 export const healthRoute = createRoute({

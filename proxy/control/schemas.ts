@@ -203,6 +203,10 @@ export const pruneQuery = strict({
   ),
 });
 
+export const driftQuery = strict({ label: filter, job_id: filter, key_id: filter }).refine(something, {
+  error: 'say which run: label, job_id or key_id',
+});
+
 export const summaryQuery = strict({ label: z.string().min(1).max(200) });
 export const revokeQuery = strict({ reason: optional(text(500, 'Kept with the key and in its events.')) });
 export const issueHeaders = z.object({

@@ -13,6 +13,7 @@ import {
   type Spend,
   type SummaryView,
 } from '../contract';
+import { DRIFT_STATES, DRIFT_WHYS, type DriftLine } from '../drift/lines';
 import type { VendorView } from '../endpoints';
 import { PRUNED_KINDS, type PruneView } from '../retention';
 
@@ -139,6 +140,36 @@ export const pruneView = z
 export const summaryView = z
   .strictObject({ label: z.string(), keys: counts(KEY_STATES), spend })
   .openapi('SummaryView') satisfies z.ZodType<SummaryView>;
+
+const ofAccount = { vendor: z.string(), account: z.string() };
+const gap = z.strictObject({ reason: z.string(), count: z.int(), ledger_usd: amount });
+export const driftLine = z
+  .discriminatedUnion('type', [
+    z.strictObject({
+      type: z.literal('row'),
+      why: z.enum(DRIFT_WHYS),
+      ...ofAccount,
+      vendor_id: z.string().nullable(),
+      record_id: z.string().nullable(),
+      call_id: z.string().nullable(),
+      ledger_usd: amount.nullable(),
+      vendor_usd: amount.nullable(),
+      detail: z.string(),
+    }),
+    z.strictObject({
+      type: z.literal('total'),
+      ...ofAccount,
+      state: z.enum(DRIFT_STATES),
+      objects: z.int(),
+      ledger_usd: amount,
+      vendor_usd: amount,
+      rows: z.int(),
+      gaps: z.array(gap).readonly().openapi({ description: 'What could not be compared, by its reason.' }),
+    }),
+    z.strictObject({ type: z.literal('progress'), calls: z.int() }),
+    z.strictObject({ type: z.literal('end'), state: z.enum(DRIFT_STATES), calls: z.int() }),
+  ])
+  .openapi('DriftLine') satisfies z.ZodType<DriftLine>;
 
 export const health = z.strictObject({ status: z.literal('ok') });
 

@@ -60,6 +60,7 @@ export function customVendor(id: string, spec: CustomVendor): Vendor {
     // No price of these vendors is told by an object of theirs.
     lookupPath: () => '/',
     lookupValue: () => undefined,
+    statement: { none: 'keybrake.yaml describes no way to read what this vendor executed' },
     currencyOf: () => undefined,
     toMicros: () => undefined,
     clearRefusals: [...CLEAR_REFUSALS, ...(spec.notExecuted ?? [])],

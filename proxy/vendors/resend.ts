@@ -32,6 +32,7 @@ export function resendWith({ email = EMAIL_MICROS }: Partial<ResendPrices> = {})
     redirection: () => undefined,
     lookupPath: (objectId) => `/emails/${objectId}`,
     lookupValue: emailNews,
+    statement: { none: 'Resend tells no price, and a sending key cannot read e-mails' },
     currencyOf: () => undefined,
     toMicros: () => undefined,
     // 409 says that the key was used for another e-mail, which is then not sent: see isResendError.

@@ -3,6 +3,7 @@ import { toMicros } from './stripe-currency';
 import { errorCode, isRateLimit, isStripeError, refusalBody, refusalStatus } from './stripe-error';
 import { redirection } from './stripe-redirect';
 import { stripeRoutes } from './stripe-routes';
+import { stripeStatement } from './stripe-statement';
 import { lookupValue } from './stripe-value';
 import { anyCurrencyOf, billLookupValue } from './stripe-value-out';
 import { CLEAR_REFUSALS, type Vendor } from './vendor';
@@ -49,6 +50,7 @@ export const stripe: Vendor = {
   redirection,
   lookupPath: (objectId) => `${LOOKUPS.find(([prefix]) => prefix.test(objectId))?.[1]}/${objectId}`,
   lookupValue: (answer, terms) => lookupValue(answer, terms) ?? billLookupValue(answer, terms),
+  statement: stripeStatement,
   currencyOf: anyCurrencyOf,
   toMicros,
   clearRefusals: CLEAR_REFUSALS,

@@ -13,6 +13,7 @@ import {
 } from './twilio-price';
 import { messageFinder } from './twilio-find';
 import { twilioPrices, type TwilioPrices } from './twilio-prices';
+import { twilioStatement } from './twilio-statement';
 import { madeValue, newsValue, quotedValue, valueOfCall, valueOfMessage } from './twilio-value';
 import { CLEAR_REFUSALS, noMoney, type Redirection, type Route, type Vendor, type VendorRequest } from './vendor';
 
@@ -40,6 +41,7 @@ export function twilioWith(own?: Partial<TwilioPrices>, callbackUrl?: string): V
       return `/2010-04-01/Accounts/${accountId ?? ''}/${list}/${objectId}.json`;
     },
     lookupValue: (answer, terms) => valueOfMessage(answer, terms) ?? valueOfCall(answer, terms),
+    statement: twilioStatement,
     callbacks: twilioCallbacks,
     currencyOf: () => undefined,
     toMicros: () => undefined,

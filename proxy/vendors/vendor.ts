@@ -2,6 +2,7 @@
 import type { Micros, RefusalCode, RefusalDetails, VendorId } from '../contract';
 import type { BodyKind } from '../endpoints';
 import type { Json } from '../json';
+import type { Statement } from './statement';
 
 /** Decoded name and value pairs of a form body, in the order they came. Read strictly: see `reading.ts`. */
 export type FormPairs = readonly (readonly [name: string, value: string])[];
@@ -255,6 +256,8 @@ export interface Vendor {
   readonly lookupPath: (objectId: string, accountId?: string) => string;
   /** Reads the look-up's answer. Undefined: not understood, or in a currency without a rate (see `currencyOf`). */
   readonly lookupValue: (answer: unknown, terms: PricingTerms) => Valuation | undefined;
+  /** The vendor's own word on what it executed; or why there is none. */
+  readonly statement: Statement | { readonly none: string };
   /** Absent: the vendor posts nothing that the proxy would listen to. */
   readonly callbacks?: Callbacks;
   /** The currency code of a payment object as the vendor gives it, so that a missing rate can be named. */

@@ -1,10 +1,11 @@
-/** `keybrake audit`: the audit log, streamed. */
+/** `keybrake audit`: the audit log, streamed; with `--reconcile` the vendor's word against it. */
 import type { Command } from 'commander';
 import type { CallFilter } from '../../proxy/client';
 import { type CallState, type CallView, CALL_STATES, formatUsd } from '../../proxy/contract';
 import { choice } from './choice';
 import { addPrune } from './prune';
 import { withProxy } from './connect';
+import { reconcile } from './drift';
 import { CliError } from './errors';
 import { type Column, cells, print, printJson, tell, titles } from './output';
 import { micros, parseUsd } from './parse';
@@ -18,6 +19,7 @@ interface AuditFlags {
   readonly vendorId?: string;
   readonly json?: boolean;
   readonly csv?: boolean;
+  readonly reconcile?: boolean;
 }
 
 interface ResolveFlags {
@@ -41,6 +43,7 @@ export function addAudit(program: Command): void {
     .option('--vendor-id <id>', 'only the calls that made this vendor object, e.g. pi_…')
     .option('--json', 'print NDJSON, one call a line')
     .option('--csv', 'print CSV')
+    .option('--reconcile', "compare the vendor's own total for a run with the ledger's")
     .addHelpText('after', AUDIT_EXAMPLES)
     .action(list);
   addPrune(audit);
@@ -59,11 +62,24 @@ const AUDIT_EXAMPLES = `
 Examples:
   keybrake audit --label billing/2026-11-24
   keybrake audit --job billing-2026-11-24 --csv > audit.csv
-  keybrake audit --state unknown --json | jq -r .call_id`;
+  keybrake audit --state unknown --json | jq -r .call_id
+  keybrake audit --job billing-2026-11-24 --reconcile
+
+--reconcile takes --label, --job or --key, once the run has ended, and KEYBRAKE_API_KEY. The proxy reads at the vendor
+every object that the run's settled calls name, and what its account made in the time of the run, as fast as the
+account's pace allows. It changes nothing. Rows are what differs:
+  value        the vendor counts another amount: captured, canceled or failed behind the proxy's back
+  price        a price that came after the ledger's last look
+  refund       money back that the ledger does not know
+  gone         the vendor does not know the object
+  unaccounted  made in the time of the run, by no call of any key
+  unknown      the outcome of the call is not known
+Exit code 0: equal. 1: not equal. 2: nothing differs in what could be read, but not all could be.`;
 
 async function list(flags: AuditFlags): Promise<void> {
-  if (flags.json === true && flags.csv === true) throw new CliError('Choose --json or --csv, not both.');
   const filter = toFilter(flags);
+  if (flags.reconcile === true) return reconcile(filter, flags);
+  if (flags.json === true && flags.csv === true) throw new CliError('Choose --json or --csv, not both.');
   await withProxy(async (client) => {
     if (flags.json === true || flags.csv === true) {
       const chunks = await client.exportCalls(filter, flags.csv === true ? 'text/csv' : 'application/x-ndjson');

@@ -70,6 +70,7 @@ export async function startControl(given: Partial<ProxyOptions> = {}) {
     vaultKeyFor: (keyId) => seal.vaultKeyFor(keyId),
     draining: () => state.draining,
     metrics: createMetrics(store),
+    accounts: new Map(),
     receive: async () => 404,
   });
   const listener = getRequestListener(app.fetch);

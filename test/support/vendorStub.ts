@@ -22,18 +22,22 @@ export interface VendorStub {
   readonly seen: readonly Seen[];
   /** Answers the next requests, in order; when the script is over, every charge succeeds. */
   script(...answers: readonly Scripted[]): void;
+  /** When the script is over, answers by what is asked. */
+  answer(by: (asked: Seen) => Scripted): void;
   stop(): Promise<void>;
 }
 
 export async function startVendorStub(port = 0): Promise<VendorStub> {
   const seen: Seen[] = [];
   const scripted: Scripted[] = [];
+  let answerBy = ({ body, headers }: Seen): Scripted => succeeded(body, String(headers['idempotency-key']));
   const server = createServer((request, response) => {
     let body = '';
     request.on('data', (chunk) => (body += String(chunk)));
     request.on('end', () => {
-      seen.push({ method: request.method ?? '', path: request.url ?? '', headers: request.headers, body });
-      const answer = scripted.shift() ?? succeeded(body, String(request.headers['idempotency-key']));
+      const asked = { method: request.method ?? '', path: request.url ?? '', headers: request.headers, body };
+      seen.push(asked);
+      const answer = scripted.shift() ?? answerBy(asked);
       if (answer === 'no answer') return;
       if (answer === 'cut') {
         request.socket.destroy();
@@ -59,6 +63,7 @@ export async function startVendorStub(port = 0): Promise<VendorStub> {
       scripted.splice(0, scripted.length, ...answers);
       seen.length = 0;
     },
+    answer: (by) => void (answerBy = by),
     stop: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

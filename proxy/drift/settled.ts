@@ -1,0 +1,187 @@
+/** Settled calls: each object that they name is read at the vendor once, with what was given back of it. */
+import { microsToUsd } from '../contract';
+import { sharesOf } from '../ledger/spend';
+import type { ListedCall, Rows } from '../stores/store';
+import type { ObjectRead } from '../vendors/statement';
+import type { PricingTerms } from '../vendors/vendor';
+import { compare, type Counted, type Finding, type Seen } from './compare';
+import type { DriftParts } from './index';
+import { uncounted } from './known';
+import type { DriftFilter, DriftRow } from './lines';
+import { read, readAll, type Source } from './read';
+import type { Tally } from './tally';
+
+/** What the ledger counts for the object of a call, and on which terms. */
+interface Ledgered extends Counted {
+  readonly terms: PricingTerms;
+}
+
+/** What differs about the object of a settled call. Empty where another call of the run has named it before. */
+export async function settledRows(
+  parts: DriftParts,
+  filter: DriftFilter,
+  tally: Tally,
+  call: ListedCall,
+): Promise<readonly DriftRow[]> {
+  const id = call.object_id === null ? call.vendor_id : call.object_id.slice(call.account.length + 1);
+  if (call.object_id !== null && !(await isFirst(parts, filter, call, call.object_id))) return [];
+  const counted = await parts.ledger.submit((rows) => countedFor(rows, call));
+  if (counted === undefined) return [];
+  tally.fx = counted.terms.fx;
+  const readable = readableOf(parts, call, id);
+  if ('reason' in readable) {
+    tally.gap(readable.reason, counted.micros);
+    return [];
+  }
+  return compared(parts, tally, call, readable, counted);
+}
+
+/** Is no earlier call of the run one that the same object was settled by? Reads that named it settled nothing. */
+async function isFirst(
+  { ledger }: DriftParts,
+  filter: DriftFilter,
+  call: ListedCall,
+  objectId: string,
+): Promise<boolean> {
+  const own = objectId.slice(call.account.length + 1);
+  const names = [...new Set([own, call.vendor_id ?? own])];
+  for (const vendor_id of names) {
+    let after: string | undefined;
+    for (;;) {
+      // The second name, and the next page, are for what the first does not tell.
+      // oxlint-disable-next-line no-await-in-loop
+      const page = await ledger.store.listCalls({
+        ...filter,
+        vendor_id,
+        state: 'settled',
+        after,
+        order: 'oldest',
+        limit: NAMED_PAGE,
+      });
+      const first = page.find((other) => other.object_id === objectId || other.call_id >= call.call_id);
+      if (first !== undefined && first.call_id < call.call_id) return false;
+      after = page.at(-1)?.call_id;
+      if (first !== undefined || page.length < NAMED_PAGE) break;
+    }
+  }
+  return true;
+}
+
+const NAMED_PAGE = 20;
+
+/** Undefined: nothing, e.g. the call read what was made elsewhere. */
+function countedFor(rows: Rows, call: ListedCall): Ledgered | undefined {
+  const object = call.object_id === null ? undefined : rows.get('objects', call.object_id);
+  const late = call.object_id === null ? undefined : rows.get('late', call.object_id);
+  // The one who paid last: on its terms the vendor's amount became dollars.
+  const payer = rows.get('keys', sharesOf(object).at(-1)?.key ?? call.key_id);
+  const terms = { fx: payer === undefined ? {} : (JSON.parse(payer.fx) as Record<string, number>) };
+  if (object !== undefined) return { micros: object.value_micros, terms, ...(late !== undefined && { late }) };
+  const cost = call.cost_micros ?? 0;
+  return cost === 0 ? undefined : { micros: cost, terms };
+}
+
+interface ReadableObject {
+  readonly source: Source;
+  readonly object: ObjectRead;
+}
+
+function readableOf(
+  { accounts, vendors, stopping }: DriftParts,
+  call: ListedCall,
+  id: string | null,
+): ReadableObject | { readonly reason: string } {
+  const vendor = vendors.get(call.vendor);
+  const account = accounts.get(call.account);
+  if (vendor === undefined || account === undefined) {
+    return { reason: `the proxy has no account ${call.account} any more` };
+  }
+  if ('none' in vendor.statement) return { reason: vendor.statement.none };
+  const object = id === null ? undefined : vendor.statement.of(id, account.accountId);
+  if (object === undefined) return { reason: `${call.route ?? call.path}: ${call.vendor} has no object of it to read` };
+  return { source: { vendor, account, mayLeave: stopping }, object };
+}
+
+async function compared(
+  parts: DriftParts,
+  tally: Tally,
+  call: ListedCall,
+  { source, object }: ReadableObject,
+  before: Ledgered,
+): Promise<readonly DriftRow[]> {
+  let counted = before;
+  let { seen, answer } = await see(source, object, counted.terms);
+  let finding = compare(counted, seen);
+  if (finding.kind === 'differs') {
+    // A call that settled meanwhile is no difference: what is one now is one the second time too.
+    counted = (await parts.ledger.submit((rows) => countedFor(rows, call))) ?? counted;
+    ({ seen, answer } = await see(source, object, counted.terms));
+    finding = compare(counted, seen);
+  }
+  if (finding.kind === 'unread') {
+    tally.gap(finding.reason, counted.micros);
+    return [];
+  }
+  tally.compared(counted.micros, finding.kind === 'equal' ? counted.micros : finding.vendorMicros);
+  const back = await backRows(parts, tally, call, { source, object }, answer, counted.terms);
+  if (finding.kind === 'equal') return back;
+  tally.row();
+  return [differing(call, counted, finding), ...back];
+}
+
+interface Sight {
+  readonly seen: Seen;
+  readonly answer?: unknown;
+}
+
+async function see(source: Source, object: ObjectRead, terms: PricingTerms): Promise<Sight> {
+  let answered = await read(source, object.path);
+  if (answered.kind === 'older' && object.olderPath !== undefined) answered = await read(source, object.olderPath);
+  if (answered.kind === 'gone') return { seen: answered };
+  if (answered.kind === 'unread') return { seen: answered };
+  if (answered.kind === 'older') return { seen: { kind: 'unread', reason: `${source.vendor.id} answered 400` } };
+  const { answer } = answered;
+  const value = object.value(answer, terms);
+  if (value === undefined) return { seen: { kind: 'unread', reason: object.untold }, answer };
+  return { seen: { kind: 'value', micros: value.valueMicros }, answer };
+}
+
+/** Money that the vendor gave back and of which the ledger knows nothing. */
+async function backRows(
+  parts: DriftParts,
+  tally: Tally,
+  call: ListedCall,
+  { source, object }: ReadableObject,
+  answer: unknown,
+  terms: PricingTerms,
+): Promise<readonly DriftRow[]> {
+  const listing = answer === undefined ? undefined : object.back?.(answer);
+  if (listing === undefined) return [];
+  const found: DriftRow[] = [];
+  const pages = readAll(source, listing, terms);
+  let page = await pages.next();
+  for (; page.done !== true; page = await pages.next()) {
+    for (const { vendorId, valueMicros } of await uncounted(parts, tally, page.value)) {
+      tally.row(valueMicros ?? 0);
+      const detail = `refunded elsewhere: money back of ${call.vendor_id ?? 'it'} that the ledger does not know`;
+      const vendor_usd = valueMicros === null ? null : microsToUsd(valueMicros);
+      found.push({ ...rowOf(call), why: 'refund', vendor_id: vendorId, ledger_usd: 0, vendor_usd, detail });
+    }
+  }
+  if (page.value !== undefined) tally.gap(page.value);
+  return found;
+}
+
+function differing(call: ListedCall, { micros }: Counted, finding: Finding & { kind: 'differs' }): DriftRow {
+  return {
+    ...rowOf(call),
+    why: finding.why,
+    ledger_usd: microsToUsd(micros),
+    vendor_usd: microsToUsd(finding.vendorMicros),
+    detail: finding.detail,
+  };
+}
+
+function rowOf({ vendor, account, vendor_id, record_id, call_id }: ListedCall) {
+  return { type: 'row', vendor, account, vendor_id, record_id, call_id } as const;
+}

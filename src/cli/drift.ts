@@ -1,0 +1,114 @@
+/** `keybrake audit --reconcile`: what the vendor says of a run, against the ledger. */
+import type { CallFilter } from '../../proxy/client';
+import { formatUsd } from '../../proxy/contract';
+import type { DriftEnd, DriftFilter, DriftRow, DriftState, DriftTotal } from '../../proxy/drift/lines';
+import { hideSecrets } from '../redact';
+import { withProxy } from './connect';
+import { CliError, explain } from './errors';
+import { type Column, cells, print, table, tell, titles } from './output';
+import { micros } from './parse';
+
+interface Format {
+  readonly json?: boolean;
+  readonly csv?: boolean;
+}
+
+/** The exit code that stands for what was found. A command that could not ask has read nothing. */
+export const EXIT_OF_DRIFT = { equal: 0, differs: 1, unreadable: 2 } as const satisfies Record<DriftState, number>;
+
+/** Prints what differs as it is found, the totals, and one clear last line; sets the exit code. */
+export async function reconcile(filter: CallFilter, { json, csv }: Format): Promise<void> {
+  try {
+    process.exitCode = EXIT_OF_DRIFT[await compared(runOf(filter, csv === true), json === true)];
+  } catch (error) {
+    tell(`keybrake: could not be read: ${hideSecrets(explain(error))}`);
+    process.exitCode = EXIT_OF_DRIFT.unreadable;
+  }
+}
+
+/** A run, and all of it: a part would leave out calls that account for what the vendor made. */
+function runOf({ label, job_id, key_id, ...parts }: CallFilter, csv: boolean): DriftFilter {
+  const run = { ...(label !== undefined && { label }), ...(job_id !== undefined && { job_id }) };
+  const filter = { ...run, ...(key_id !== undefined && { key_id }) };
+  if (Object.keys(filter).length === 0) throw new CliError('Say which run: --label, --job or --key.');
+  if (Object.keys(parts).length > 0 || csv) {
+    throw new CliError('--reconcile is for whole runs: of the other flags it takes only --json.');
+  }
+  return filter;
+}
+
+async function compared(filter: DriftFilter, json: boolean): Promise<DriftState> {
+  const totals: DriftTotal[] = [];
+  let rows = 0;
+  const end = await withProxy(async (client) => {
+    let last: DriftEnd | undefined;
+    for await (const line of client.drift(filter)) {
+      if (line.type === 'progress') continue;
+      if (line.type === 'end') last = line;
+      if (json) {
+        await print(JSON.stringify(line));
+      } else if (line.type === 'total') {
+        totals.push(line);
+      } else if (line.type === 'row') {
+        if (rows === 0) await print(titles(ROWS));
+        await print(cells(line, ROWS));
+        rows += 1;
+      }
+    }
+    return last;
+  });
+  if (end === undefined) throw new CliError('the answer was broken off.');
+  if (!json) await printEnd(totals, end);
+  return end.state;
+}
+
+const ROWS: readonly Column<DriftRow>[] = [
+  { title: 'WHAT', value: ({ why }) => why, width: 11 },
+  { title: 'LEDGER', value: ({ ledger_usd: usd }) => usdOrDash(usd), width: 9, right: true },
+  { title: 'VENDOR', value: ({ vendor_usd: usd }) => usdOrDash(usd), width: 9, right: true },
+  { title: 'RECORD', value: ({ record_id: id }) => id ?? '-', width: 14 },
+  { title: 'VENDOR ID', value: ({ vendor_id: id }) => id ?? '-', width: 27 },
+  { title: 'CALL ID', value: ({ call_id: id }) => id ?? '-', width: 31 },
+  { title: 'WHY', value: ({ detail }) => detail },
+];
+
+const TOTALS: readonly Column<DriftTotal>[] = [
+  { title: 'VENDOR', value: ({ vendor }) => vendor },
+  { title: 'ACCOUNT', value: ({ account }) => account },
+  { title: 'OBJECTS', value: ({ objects }) => String(objects), right: true },
+  { title: 'LEDGER', value: ({ ledger_usd: usd }) => usdOrDash(usd), right: true },
+  { title: 'AT THE VENDOR', value: ({ vendor_usd: usd }) => usdOrDash(usd), right: true },
+  { title: 'DIFFER', value: ({ rows }) => String(rows), right: true },
+  { title: 'NOT READ', value: ({ gaps }) => String(notRead(gaps)), right: true },
+];
+
+async function printEnd(totals: readonly DriftTotal[], end: DriftEnd): Promise<void> {
+  if (totals.length > 0) for (const line of table(totals, TOTALS)) await print(line);
+  for (const { account, gaps } of totals) {
+    for (const { count, ledger_usd: usd, reason } of gaps) {
+      await print(`  ${account}: ${count} not read (${usdOrDash(usd)}): ${reason}`);
+    }
+  }
+  await print(verdict(totals, end));
+}
+
+function verdict(totals: readonly DriftTotal[], { state, calls }: DriftEnd): string {
+  const sum = (of: (total: DriftTotal) => number) => totals.reduce((all, total) => all + of(total), 0);
+  const unread = sum(({ gaps }) => notRead(gaps));
+  const ledger = usdOrDash(sum(({ ledger_usd: usd }) => usd));
+  if (state === 'equal') return `Equal: ${calls} calls, ${ledger} in the ledger and at the vendor.`;
+  const also = unread > 0 ? `; ${unread} could not be read` : '';
+  if (state === 'differs') {
+    const vendor = usdOrDash(sum(({ vendor_usd: usd }) => usd));
+    return `Not equal: ${sum(({ rows }) => rows)} differ, ${ledger} in the ledger and ${vendor} at the vendor${also}.`;
+  }
+  return `Could not be read: ${unread} of it. What could be is equal: ${ledger}.`;
+}
+
+function notRead(gaps: DriftTotal['gaps']): number {
+  return gaps.reduce((sum, { count }) => sum + count, 0);
+}
+
+function usdOrDash(usd: number | null): string {
+  return usd === null ? '-' : formatUsd(micros(usd));
+}
