@@ -58,6 +58,7 @@ describe('probes', () => {
       'GET /metrics',
       'GET /readyz',
       'GET /vault/calls',
+      'GET /vault/drift',
       'GET /vault/jobs/{job_id}',
       'GET /vault/keys',
       'GET /vault/keys/{key_id}',
