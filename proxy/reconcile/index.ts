@@ -153,10 +153,19 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
     });
   }
 
+  /**
+   * From when on a caller's own retry may have the call looked up. A call that is never sent again, and that this very
+   * process has called unknown, is over: what is found of it is a fact, and what is not yet found is looked for again.
+   */
+  function overFrom({ call, means }: Case): number {
+    const over = means?.route.idempotent === false && call.epoch === live.epoch;
+    return over ? 0 : deadAt(call, live);
+  }
+
   async function lookUpNow(callId: string): Promise<number | null> {
     const known = await read(callId);
     if (known?.means?.find === undefined) return null;
-    const early = deadAt(known.call, live) - known.now;
+    const early = overFrom(known) - known.now;
     if (early > 0) return early;
     const looked = await within(lookUp(parts, known, known.means), times.claimWaitMs);
     if (looked?.ended === true) done(known, 'found');

@@ -118,10 +118,13 @@ export async function startControl(given: Partial<ProxyOptions> = {}) {
       });
     },
     /** Audit rows as they are, written directly. */
-    putCalls: (keyId: string, calls: readonly Partial<CallRow>[]) =>
-      ledger.submit((rows) => {
-        for (const call of calls) rows.put('calls', { ...callRow(keyId), ...call });
-      }),
+    putCalls: (keyId: string, calls: readonly Partial<CallRow>[]) => {
+      // Made here: a store may run the operation again, and it must then do the same.
+      const made = calls.map((call) => ({ ...callRow(keyId), ...call }));
+      return ledger.submit((rows) => {
+        for (const row of made) rows.put('calls', row);
+      });
+    },
     async close() {
       await Promise.all([admin.close(), worker.close()]);
       server.closeAllConnections();
