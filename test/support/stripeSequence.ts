@@ -80,12 +80,9 @@ export class Sequence {
     const key = `${this.#keys[0]!.key_id}-${(this.#calls += 1)}`;
     const call = (who: number) =>
       this.#rig.call(this.#keys[who % this.#keys.length]!.vault_key, { ...asked, path: `/stripe${asked.path}`, key });
-    const [left, paid] = [
-      await this.#left(payer),
-      this.#job === undefined ? (intent?.paid[payer] ?? 0) : this.#sum(intent),
-    ];
+    const left = await this.#left(payer);
     const before = intent && this.#booksOf(intent);
-    const need = needs(act, before, paid);
+    const need = needs(act, before, this.#own(payer, intent, before));
 
     const strike = (attempt: number) => this.#rig.sandbox.setFaults(FAULTS[fault][attempt] ?? {});
     strike(0);
@@ -153,8 +150,11 @@ export class Sequence {
     this.#intents.push({ id, currency, foreign, paid: this.#keys.map(() => 0), mixed: false });
   }
 
-  #sum(intent: Intent | undefined): number {
-    return intent?.paid.reduce((sum, one) => sum + one, 0) ?? 0;
+  /** What the payer's budget counts of it at least: keys of one job have one budget. */
+  #own(payer: number, intent: Intent | undefined, before: Books | undefined): number {
+    if (intent === undefined || before === undefined || intent.foreign) return 0;
+    if (this.#job !== undefined) return before.value;
+    return intent.mixed ? 0 : intent.paid[payer]!;
   }
 
   #latchOf(payer: number): 'no' | 'maybe' | 'yes' {
