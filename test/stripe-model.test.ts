@@ -10,6 +10,8 @@ import { met, Sequence } from './support/stripeSequence';
 import { FAULTS, FX, step, world } from './support/stripeSteps';
 
 const RUNS = Number(process.env['RUNS'] ?? 100);
+/** The same sequences each time, so that what they must have met below is no matter of luck; SEED=… for others. */
+const SEED = Number(process.env['SEED'] ?? 20_261_124);
 const INTENTS = '/v1/payment_intents';
 const ROUTES = [
   ...['', '/:id', '/:id/confirm', '/:id/capture', '/:id/increment_authorization', '/:id/cancel'].map(
@@ -65,7 +67,7 @@ test('whatever is done to PaymentIntents, the ledger is the vendor’s books, an
         await sequence.check();
       }
     }),
-    { numRuns: RUNS, interruptAfterTimeLimit: 150_000 },
+    { numRuns: RUNS, seed: SEED },
   );
   console.info(Object.fromEntries([...met].toSorted(([a], [b]) => a.localeCompare(b))));
   // A property proves nothing about what it never met.
@@ -96,4 +98,4 @@ test('whatever is done to PaymentIntents, the ledger is the vendor’s books, an
   );
   must.push(...Object.keys(FAULTS).flatMap((fault) => (fault === 'none' ? [] : [`${fault}, retried`])));
   expect(must.filter((what) => !met.has(what))).toEqual([]);
-}, 200_000);
+}, 400_000);
