@@ -21,8 +21,8 @@ test('proxy: a wrong environment stops the start with the whole list', async () 
   const env = { KEYBRAKE_PORT: 'x', KEYBRAKE_STORE: 'postgres://x', KEYBRAKE_HOTS: 'y' };
   const { code, stderr } = await keybrake(['proxy'], { env, cwd: folder() });
   expect(code).toBe(1);
-  expect(stderr).toMatch(/5 settings cannot be used/);
-  for (const name of ['PORT', 'STORE', 'HOTS', 'API_KEY']) expect(stderr).toContain(`KEYBRAKE_${name}`);
+  expect(stderr).toMatch(/6 settings cannot be used/);
+  for (const name of ['PORT', 'STORE', 'HOTS', 'API_KEY', 'MASTER_KEY']) expect(stderr).toContain(`KEYBRAKE_${name}`);
   expect(stderr).not.toMatch(/^\s+at /m);
 });
 

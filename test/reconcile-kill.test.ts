@@ -123,6 +123,12 @@ test('killed with calls to each vendor in flight, and never repeated: all are se
     expect(await scanFile(join(folder, file), { secrets })).toEqual([]);
   }
 
+  // Resend refuses a repeat of what it is still at work on, and then it is not asked again for half a minute.
+  await until('the vendors are done', () => {
+    const done = sandbox.stats();
+    const all = [done.stripe.executedCharges, done.twilio.executedMessages, sandbox.emails().length];
+    return all.every((count) => count === CALLS) || undefined;
+  });
   const startedAt = Date.now();
   const next = launch();
   const reader = new KeybrakeClient({ url: await urlOf(next), apiKey: ADMIN });
