@@ -6,6 +6,7 @@
  */
 import type { Logger } from 'pino';
 import type { Micros } from '../contract';
+import { parsed } from '../forward';
 import type { Ledger } from '../ledger/ledger';
 import { giveUpPrice, hasten, type Look, LOOK_FIRST_MS, type LookTimes, settlePrice, takeLook } from '../ledger/late';
 import { type Readable, readVendor } from '../lookup';
@@ -164,12 +165,4 @@ async function read({ accounts, vendors }: PollerParts, { late, key }: Look, clo
   return value?.objectId === id
     ? { kind: 'price', micros: value.valueMicros }
     : { kind: 'none', why: 'it has no price' };
-}
-
-function parsed(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString()) as unknown;
-  } catch {
-    return undefined;
-  }
 }
