@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { scanFile, scanHistory, scanText } from '../src/testing/scan';
-import { loadDriver } from '../proxy/stores/driver';
+import { loadDriver } from '../proxy/stores/sqlite/driver';
 
 const Database = loadDriver();
 

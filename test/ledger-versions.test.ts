@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { newId } from '../proxy/ids';
 import { Ledger } from '../proxy/ledger/ledger';
 import { finish } from '../proxy/ledger/finish';
-import { loadDriver } from '../proxy/stores/driver';
+import { loadDriver } from '../proxy/stores/sqlite/driver';
 import { openSqlite } from '../proxy/stores/sqlite';
 import { StoreError } from '../proxy/stores/store';
 import { SCHEMA_VERSION, TABLES } from '../proxy/stores/tables';

@@ -75,10 +75,10 @@ test('no audit row, key, summary or metric holds the secret or a vault key', asy
   expect(scanText(texts.join('\n'), hidden())).toEqual([]);
 });
 
-test('no byte of the ledger and its WAL is of the secret or a vault key', async () => {
+test('no byte of the ledger, its WAL and its log is of the secret or a vault key', async () => {
   const folder = dirname(rig.proxy.dbPath);
   const files = readdirSync(folder).filter((name) => !name.endsWith('.keys'));
-  expect(files).toEqual(expect.arrayContaining(['keybrake.db', 'keybrake.db-wal']));
+  expect(files).toEqual(expect.arrayContaining(['keybrake.db', 'keybrake.db-wal', 'keybrake.db-log.0']));
   for (const name of files) {
     expect({ name, found: await scanFile(join(folder, name), hidden()) }).toEqual({ name, found: [] });
   }

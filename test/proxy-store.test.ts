@@ -1,6 +1,6 @@
 /** Fail closed: while the ledger cannot be written no call goes out, and what was sent before is not forgotten. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KeybrakeClient } from '../proxy/client';
@@ -53,7 +53,8 @@ describeOnLinux('a ledger that cannot be written', () => {
       return answer;
     });
     await until('ten calls are at the vendor', () => sandbox.requests().length === 11 || undefined);
-    limitFiles(statSync(join(folder, 'ledger.db-wal')).size);
+    // The log of the ledger has room that was made before: also that cannot be written then.
+    limitFiles(1_024);
 
     const refused: Answer[] = await parallel(20, 5, (index) => caller.call(key.vault_key, { key: `full:${index}` }));
     expect(tally(refused)).toEqual({ '503 store_unavailable': 20 });
@@ -69,7 +70,10 @@ describeOnLinux('a ledger that cannot be written', () => {
     expect({ answeredBeforeSettled: answered }).toEqual({ answeredBeforeSettled: 0 });
     limitFiles('unlimited');
     expect(tally(await inFlight)).toEqual({ '200': 10 });
-    expect((await caller.call(key.vault_key, { key: 'full:0' })).status).toBe(200);
+    await until('calls are taken again', async () => {
+      const { status } = await caller.call(key.vault_key, { key: 'full:0' });
+      return status === 200 || undefined;
+    });
     expect(await books({ client, sandbox }, key.key_id)).toEqual(balanced(12, 60));
     await caller.close();
     await client.close();

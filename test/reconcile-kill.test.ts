@@ -118,7 +118,7 @@ test('killed with calls to each vendor in flight, and never repeated: all are se
   expect((await Promise.all(cut)).flat().every((answer) => answer === undefined)).toBe(true);
   await client.close();
   await caller.close();
-  for (const file of ['ledger.db', 'ledger.db-wal']) {
+  for (const file of ['ledger.db', 'ledger.db-wal', 'ledger.db-log.0']) {
     const secrets = [SECRET, TOKEN, RESEND_KEY, 'personal words', 'one of many', ...keys.map((key) => key.vault_key)];
     expect(await scanFile(join(folder, file), { secrets })).toEqual([]);
   }

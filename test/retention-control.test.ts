@@ -1,6 +1,6 @@
 /** Retention as an operator meets it: the control plane, the command, and vendor calls before and after. */
 import { callsSql, keysSql, oldSql, type Sql } from '../proxy/stores/listings';
-import { loadDriver } from '../proxy/stores/driver';
+import { loadDriver } from '../proxy/stores/sqlite/driver';
 import { openSqlite } from '../proxy/stores/sqlite';
 import type { CallQuery } from '../proxy/stores/store';
 import { CALL_STATES } from '../proxy/contract';

@@ -84,5 +84,5 @@ test('a secret that is written into them on purpose is found in each', async () 
 /** Where something was found: a database and its WAL are one place, and so are all workers. */
 function placesIn(found: Awaited<ReturnType<typeof scanAll>>): string[] {
   const names = Object.keys(found).filter((name) => (found[name] ?? []).length > 0);
-  return [...new Set(names.map((name) => name.replace(/-wal$| of run-.*| \d+$/, '')))].toSorted();
+  return [...new Set(names.map((name) => name.replace(/-wal$|-log\.\d$| of run-.*| \d+$/, '')))].toSorted();
 }

@@ -82,7 +82,8 @@ export interface Store {
   /** The other processes on the store; undefined when it is exclusive. */
   readonly shared?: Shared;
   /**
-   * Runs `work` on the rows and writes what it changed, durably (fsync) before the promise resolves, or nothing.
+   * Runs `work` on the rows and writes what it changed, durably (fsync) before the promise resolves, or nothing. One at a time:
+   * the next is called once this one's promise has settled.
    * `work` is synchronous and pure but for `rows`: a store may run it again after loading more rows.
    * `now` is the store's clock in milliseconds.
    */

@@ -273,4 +273,4 @@ export const TABLES = {
 export type SealedColumn = 'answer' | 'request';
 
 /** Bumped with every change of a table; a store written by a newer version is refused. */
-export const SCHEMA_VERSION = 4;
+export const SCHEMA_VERSION = 5;

@@ -154,7 +154,14 @@ export function balancedBooks(records: number): object {
 }
 
 /** Places that {@link scanAll} looks at, beside the histories. */
-export const SCANNED = ['temporal.db', 'keybrake.db', 'keybrake.db-wal', 'log of proxy', 'log of worker 1'] as const;
+export const SCANNED = [
+  'temporal.db',
+  'keybrake.db',
+  'keybrake.db-wal',
+  'keybrake.db-log.0',
+  'log of proxy',
+  'log of worker 1',
+] as const;
 
 /** Where the secrets were looked for, and what was found there. */
 export async function scanAll(

@@ -9,7 +9,7 @@ import { pino } from 'pino';
 import twilio from 'twilio';
 import type { IssuedKey, IssueKeyBody } from '../../proxy/contract';
 import type { LateOptions } from '../../proxy/late/poller';
-import { loadDriver } from '../../proxy/stores/driver';
+import { loadDriver } from '../../proxy/stores/sqlite/driver';
 import { startSandbox } from '../../src/sandbox';
 import { startProxyForTests, type TestProxy, type TestProxyOptions } from '../../src/testing';
 import { ACCOUNT, API_KEY, TOKEN } from '../sandbox-twilio-fixture';

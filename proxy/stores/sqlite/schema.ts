@@ -1,0 +1,111 @@
+/** Opens the ledger file, makes its tables, and holds the lock that keeps other processes out. */
+import type Database from 'better-sqlite3';
+import { StoreError } from '../store';
+import { columnTypes, SCHEMA_VERSION, TABLES, type Table } from '../tables';
+import { loadDriver } from './driver';
+
+export const Driver: typeof Database = loadDriver();
+
+/** Name of the `meta` row that tells up to which record of the log the tables are. */
+export const APPLIED = 'applied';
+
+/**
+ * Held as long as the process lives. The lock is the kernel's and ends with the process, so a crash leaves nothing
+ * behind that must be cleaned up. Throws {@link StoreError} when another process has it.
+ */
+export function lock(path: string): Database.Database {
+  return opening(path, () => {
+    const db = new Driver(`${path}-lock`, { timeout: 2_000 });
+    try {
+      db.exec('BEGIN EXCLUSIVE');
+      return db;
+    } catch (cause) {
+      db.close();
+      throw cause;
+    }
+  });
+}
+
+/** Throws {@link StoreError} when the file was written by a newer version, or cannot be written. */
+export function openLedger(path: string): Database.Database {
+  return opening(path, () => {
+    const db = connect(path);
+    try {
+      db.exec('BEGIN IMMEDIATE');
+      migrate(db);
+      db.exec('COMMIT');
+      return db;
+    } catch (cause) {
+      db.close();
+      throw cause;
+    }
+  });
+}
+
+/** One more connection to a ledger that is open. */
+export function connect(path: string): Database.Database {
+  const db = new Driver(path, { timeout: 10_000 });
+  // A commit writes whole pages, and many of ours hold one changed row.
+  db.pragma('page_size = 2048');
+  db.pragma('journal_mode = WAL');
+  // The log is synced at every commit; SQLite only before a record of the log is given up: see `checkpoint`.
+  db.pragma('synchronous = NORMAL');
+  db.pragma('wal_autocheckpoint = 0');
+  // KiB. SQLite goes through the whole cache at most commits (pcache1Truncate); the system's own cache has the rest.
+  db.pragma('cache_size = -4096');
+  return db;
+}
+
+/** Brings all that was committed into the ledger's file, synced. False: a reader was in the way, try again later. */
+export function checkpoint(db: Database.Database, mode: 'PASSIVE' | 'TRUNCATE'): boolean {
+  const [told] = db.pragma(`wal_checkpoint(${mode})`) as { busy: number; log: number; checkpointed: number }[];
+  return told !== undefined && told.busy === 0 && told.log === told.checkpointed;
+}
+
+export function appliedIn(db: Database.Database): number {
+  const row = db.prepare('SELECT value FROM meta WHERE name = ?').get(APPLIED) as { value: string } | undefined;
+  return Number(row?.value ?? 0);
+}
+
+function opening<T>(path: string, open: () => T): T {
+  try {
+    return open();
+  } catch (cause) {
+    if (cause instanceof StoreError) throw cause;
+    const code = cause instanceof Driver.SqliteError ? cause.code : String(cause);
+    const busy = code.startsWith('SQLITE_BUSY');
+    throw new StoreError(
+      busy ? `The ledger ${path} is open in another process.` : `The ledger ${path} cannot be opened: ${code}.`,
+      { cause },
+    );
+  }
+}
+
+function migrate(db: Database.Database): void {
+  db.exec('CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID');
+  const row = db.prepare("SELECT value FROM meta WHERE name = 'schema'").get() as { value: string } | undefined;
+  const version = Number(row?.value ?? 0);
+  if (version > SCHEMA_VERSION) {
+    throw new StoreError(`The ledger has schema ${version}, this version knows ${SCHEMA_VERSION}: upgrade keybrake.`);
+  }
+  if (version === SCHEMA_VERSION) return;
+  // A new version brings tables, columns and indices, and never changes any: what is missing is made.
+  for (const [name, table] of Object.entries(TABLES)) {
+    const rowid = name === 'calls' ? '' : ' WITHOUT ROWID';
+    db.exec(`CREATE TABLE IF NOT EXISTS ${name} (${columnsSql(table)}, PRIMARY KEY (${table.key}))${rowid}`);
+    const there = new Set((db.pragma(`table_info(${name})`) as { name: string }[]).map((column) => column.name));
+    for (const [column, type] of columnTypes(table)) {
+      if (!there.has(column)) db.exec(`ALTER TABLE ${name} ADD COLUMN ${column} ${type.toUpperCase()}`);
+    }
+    for (const index of table.indices) db.exec(`CREATE INDEX IF NOT EXISTS ${index}`);
+  }
+  db.exec(`CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,
+    kind TEXT NOT NULL, actor TEXT NOT NULL, key_id TEXT, job_id TEXT, call_id TEXT, data TEXT)`);
+  db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES ('schema', ?)").run(String(SCHEMA_VERSION));
+}
+
+function columnsSql(table: Table): string {
+  return columnTypes(table)
+    .map(([name, type]) => `${name} ${type.toUpperCase()}`)
+    .join(', ');
+}
