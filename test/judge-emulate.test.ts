@@ -3,7 +3,8 @@ import { Resend } from 'resend';
 // oxlint-disable-next-line import/no-named-as-default
 import twilio from 'twilio';
 import type { IssuedKey } from '../proxy/contract';
-import { startProxyForTests, type TestProxy } from '../src/testing';
+import { type TestProxy } from '../src/testing';
+import { startTestProxy } from './support/proxy';
 import { type Judge, startEmulate } from './support/judges';
 
 const ACCOUNT = `AC${'0'.repeat(32)}`;
@@ -20,7 +21,7 @@ async function start(vendor: 'twilio' | 'resend'): Promise<void> {
   const secret = vendor === 'twilio' ? TOKEN : 're_judged_0123456789';
   const account = { vendor, secret, upstream: judge.url, ...(vendor === 'twilio' && { accountId: ACCOUNT }) };
   const options = { upstream: judge.url, accounts: { [vendor]: account } };
-  proxies = [await startProxyForTests(options), await startProxyForTests(options)];
+  proxies = [await startTestProxy(options), await startTestProxy(options)];
 }
 
 afterEach(async () => {

@@ -2,8 +2,9 @@
 // oxlint-disable-next-line import/no-named-as-default
 import Stripe from 'stripe';
 import type { IssuedKey } from '../proxy/contract';
-import { startProxyForTests, type TestProxy } from '../src/testing';
+import { type TestProxy } from '../src/testing';
 import { errorOf } from './sandbox-fixture';
+import { startTestProxy } from './support/proxy';
 import { type Judge, startStatefulStripe } from './support/judges';
 
 const CHARGE = { amount: 500, currency: 'usd', source: 'tok_visa' };
@@ -15,7 +16,7 @@ let proxies: readonly TestProxy[];
 beforeAll(async () => {
   judge = await startStatefulStripe();
   const options = { upstream: judge.url, secret: 'sk_test_stateful_0123456789' };
-  proxies = [await startProxyForTests(options), await startProxyForTests(options)];
+  proxies = [await startTestProxy(options), await startTestProxy(options)];
 });
 afterAll(async () => {
   await Promise.all(proxies.map((proxy) => proxy.close()));

@@ -4,7 +4,8 @@
  */
 import type { IssuedKey } from '../proxy/contract';
 import { stripeRoutes } from '../proxy/vendors/stripe-routes';
-import { startProxyForTests, type TestProxy } from '../src/testing';
+import { type TestProxy } from '../src/testing';
+import { startTestProxy } from './support/proxy';
 import { type Judge, startStripeMock } from './support/judges';
 import { callerOf } from './support/rig';
 
@@ -85,7 +86,7 @@ let proxy: TestProxy;
 let caller: ReturnType<typeof callerOf>;
 beforeAll(async () => {
   judge = await startStripeMock();
-  proxy = await startProxyForTests({ upstream: judge.url });
+  proxy = await startTestProxy({ upstream: judge.url });
   caller = callerOf(proxy.url);
 }, 300_000);
 afterAll(async () => {

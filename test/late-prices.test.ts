@@ -111,7 +111,7 @@ test('a price is found for a key that was revoked meanwhile, and by the process 
 });
 
 test('what Twilio never prices stays at its quote, is given up with a line in the log, and is not looked for again', async () => {
-  rig = await startLateRig({ late: { ...EAGER, giveUpMs: 60 } });
+  rig = await startLateRig({ late: { ...EAGER, giveUpMs: 500 } });
   const key = await rig.issue(1);
   const { sid } = await rig.sdk(key).messages.create(text('+14155550100'));
   await rig.sandbox.advance({ price: false });

@@ -79,7 +79,7 @@ describe('a call that waits for a slot', () => {
     const answers = await parallel(6, 6, (index) => rig.call(key.vault_key, { key: `wait:${index}` }));
     expect(tally(answers)).toEqual({ '200': 3, '429 rate_limited': 3 });
     const refused = answers.filter(({ status }) => status === 429);
-    expect(refused.map(({ headers }) => headers['retry-after'])).toEqual(['2', '2', '3']);
+    expect(refused.map(({ headers }) => Number(headers['retry-after'])).toSorted((a, b) => a - b)).toEqual([2, 2, 3]);
     for (const { headers, json } of refused) {
       expect(headers['stripe-should-retry']).toBe('true');
       expect(json.error.message).toMatch(/^rate_limited: calls to the account stripe are paced/);
@@ -87,7 +87,7 @@ describe('a call that waits for a slot', () => {
     }
     const rows = (await rig.client.listCalls({ key_id: key.key_id, state: 'refused' })).items;
     expect(rows.map(({ code }) => code)).toEqual(['rate_limited', 'rate_limited', 'rate_limited']);
-    await new Promise((resolve) => setTimeout(resolve, Number(refused[0]?.headers['retry-after']) * 1_000));
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
     expect((await rig.call(key.vault_key, { key: 'wait:5' })).status).toBe(200);
   });
 
@@ -165,10 +165,11 @@ describe('a call that waits for a slot', () => {
     const second = rig.call(key.vault_key);
     await until('the second call waits', waiting(1));
     const started = Date.now();
-    const replays = await parallel(20, 20, () => rig.call(key.vault_key, body));
+    // As many as may wait for one idempotency key, beside the first.
+    const replays = await parallel(17, 17, () => rig.call(key.vault_key, body));
     const dear = await parallel(5, 5, () => rig.call(key.vault_key, { body: 'amount=1100&currency=usd' }));
     expect(Date.now() - started).toBeLessThan(900);
-    expect(tally(replays)).toEqual({ '200': 20 });
+    expect(tally(replays)).toEqual({ '200': 17 });
     expect(tally(dear)).toEqual({ '429 cap_exhausted': 5 });
     expect((await second).status).toBe(200);
     // A free slot that a replay took is free again for the next.

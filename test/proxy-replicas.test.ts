@@ -1,6 +1,6 @@
 /** Several proxies on one Postgres: together they keep every promise that one keeps alone. */
 import { readdirSync } from 'node:fs';
-import { type Cluster, startCluster } from './support/postgres';
+import { type Server, startCluster } from './support/postgres';
 import { type Replica, type ReplicaRig, startReplicas } from './support/replicas';
 import { type Answer, balanced, books, FIVE_DOLLARS, keyBody, parallel, tally, until } from './support/rig';
 
@@ -11,7 +11,7 @@ const CAP_USD = PAID * 5;
 /** What a client repeats with the same key, here at another replica. */
 const AGAIN = new Set(['outcome_unknown', 'idempotency_in_progress', 'budget_busy', 'store_unavailable']);
 
-let server: Cluster;
+let server: Server;
 let rig: ReplicaRig;
 beforeAll(async () => {
   server = await startCluster();

@@ -1,7 +1,8 @@
 /** Twilio has no idempotency keys: what became of a text is looked up there, and nothing is ever sent blindly again. */
 import type { IssuedKey } from '../proxy/contract';
 import { type Sandbox, startSandbox } from '../src/sandbox';
-import { startProxyForTests, type TestProxy } from '../src/testing';
+import { type TestProxy } from '../src/testing';
+import { startTestProxy } from './support/proxy';
 import { parallel, until } from './support/rig';
 import { ACCOUNT, FROM, TO, TOKEN } from './sandbox-twilio-fixture';
 
@@ -15,7 +16,7 @@ let proxy: TestProxy;
 
 beforeEach(async () => {
   sandbox = await startSandbox({ twilio: { accountSid: ACCOUNT, authToken: TOKEN } });
-  proxy = await startProxyForTests({
+  proxy = await startTestProxy({
     upstream: sandbox.url,
     upstreamTimeoutMs: UPSTREAM_TIMEOUT_MS,
     reconcile: { everyMs: 50, marginMs: MARGIN_MS, firstWaitMs: 100, lookForMs: 1_000 },

@@ -1,6 +1,6 @@
 /** Unknown calls to Stripe and Resend clear by themselves: sent again under the same key, or looked up, or flagged. */
 import type { CallView, IssuedKey, IssueKeyBody } from '../proxy/contract';
-import { startProxyForTests } from '../src/testing';
+import { startTestProxy } from './support/proxy';
 import { balanced, books, type Rig, startRig, until } from './support/rig';
 
 const RECONCILE = { everyMs: 50, marginMs: 100, firstWaitMs: 100, lookForMs: 1_500 };
@@ -220,7 +220,7 @@ describe('Resend', () => {
 });
 
 test('options that are no use stop the start, all of them named', async () => {
-  const wrong = startProxyForTests({ upstream: rig.sandbox.url, reconcile: { everyMs: 0, lookForMs: 1.5 } });
+  const wrong = startTestProxy({ upstream: rig.sandbox.url, reconcile: { everyMs: 0, lookForMs: 1.5 } });
   await expect(wrong).rejects.toThrow(/reconcile\.everyMs must be .*; reconcile\.lookForMs must be/);
 });
 

@@ -4,7 +4,8 @@ import { Runtime } from '../activities/runtime';
 import type { CallInput } from '../activities/types';
 import type { IssuedKey } from '../proxy/contract';
 import type { CustomVendor } from '../proxy/vendors/custom';
-import { type Sandbox, startProxyForTests, startSandbox, type TestProxy } from '../src/testing';
+import { type Sandbox, startSandbox, type TestProxy, type TestProxyOptions } from '../src/testing';
+import { startTestProxy } from './support/proxy';
 import { startVendorStub, type VendorStub } from './support/vendorStub';
 
 /** An error shape without a place for details. */
@@ -37,10 +38,10 @@ interface Work {
 
 /** Issues a key for the call's vendor and attempts the call with it. */
 async function withCall(
-  { upstream, call, vendors = {}, accounts }: Pick<CallInput, 'call'> & Parameters<typeof startProxyForTests>[0],
+  { upstream, call, vendors = {}, accounts }: Pick<CallInput, 'call'> & TestProxyOptions,
   work: (work: Work) => Promise<void>,
 ): Promise<void> {
-  const proxy = await startProxyForTests({ upstream, vendors, ...(accounts !== undefined && { accounts }) });
+  const proxy = await startTestProxy({ upstream, vendors, ...(accounts !== undefined && { accounts }) });
   const runtime = new Runtime({ url: proxy.url, workerKey: proxy.workerKey });
   try {
     const terms = { usd_cap: 10, expires_in: '1h', agent_run_label: 'test', job_id: 'job' };

@@ -118,10 +118,9 @@ test('after a prune a repeat of an executed call is still no second charge: refu
     expect((await rig.call(first.vault_key, { key: 'r1' })).headers['idempotent-replayed']).toBe('true');
     expect((await rig.call(first.vault_key, { key: 'r2' })).code).toBe('cap_exhausted');
     await rig.client.revokeKey(first.key_id, 'over');
-    const totals = await rig.client.getJob(job_id);
 
-    const start = Date.now();
-    const clock = jest.spyOn(Date, 'now').mockReturnValue(start + 2 * DAY_MS);
+    const clockBack = await rig.proxy.passTime(2 * DAY_MS);
+    const totals = await rig.client.getJob(job_id);
     const { removed } = await rig.client.pruneCalls({ older_than: '1d' });
     expect(removed).toMatchObject({ refused: 1, replayed: 1, released: 0, settled: 0, refusal_counters: 1 });
     expect((await rig.client.listCalls({ job_id })).items).toMatchObject([
@@ -139,7 +138,7 @@ test('after a prune a repeat of an executed call is still no second charge: refu
     const again = await rig.call(next.vault_key, { key: 'r1' });
     expect([again.status, again.headers['idempotent-replayed']]).toEqual([200, 'true']);
     expect(again.json.id).toBe(executed?.vendor_id);
-    clock.mockRestore();
+    clockBack();
     expect(await books(rig, first.key_id)).toEqual(balanced(1, 5));
   } finally {
     await rig.close();

@@ -2,8 +2,8 @@
  * DESIGN 4: the six official SDKs, with nothing set but base URL and key, raise their own exception for each refusal,
  * its code readable, after one attempt where a retry cannot help. What each does is printed into docs/sdks.md.
  */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type IssuedKey, type IssueKeyBody, isRefusalCode, REFUSALS } from '../proxy/contract';
 import { countReceived, type Received } from './support/received';
 import { until } from './support/rig';
@@ -125,21 +125,20 @@ const SITUATIONS: readonly Situation[] = [
     rig.sandbox.setFaults({ dropAfter: 1 });
     return () => Promise.resolve(rig.sandbox.setFaults({}));
   } },
-  { code: 'store_unavailable', beforeAll: diskGone },
+  { code: 'store_unavailable', beforeAll: ledgerGone },
   { code: 'the vendor’s own refusal', act: 'declined' },
 ];
 
-/** The ledger's folder is gone, as when its disk is unmounted; what it answers with brings it back. */
-async function diskGone(): Promise<() => Promise<unknown>> {
-  const folder = dirname(rig.proxy.dbPath);
+/** The ledger is gone, as when its disk is unmounted; what it answers with brings it back. */
+async function ledgerGone(): Promise<() => Promise<unknown>> {
   const key = await rig.issue({ vendor: 'stripe', allowed_endpoints: ALLOWED.stripe, usd_cap: 0 });
   const body = new URLSearchParams({ amount: '500', currency: 'usd', confirm: 'true' });
   const headers = { authorization: `Bearer ${key.vault_key}` };
   const charge = () => fetch(`${rig.proxy.url}/v1/payment_intents`, { method: 'POST', headers, body });
-  renameSync(folder, `${folder}-away`);
+  const findLedger = await rig.proxy.loseLedger();
   await until('the proxy has noticed', async () => (await charge()).status === 503 || undefined);
   return async () => {
-    renameSync(`${folder}-away`, folder);
+    await findLedger();
     await until('the proxy has noticed', async () => (await charge()).status !== 503 || undefined);
   };
 }

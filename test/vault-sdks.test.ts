@@ -4,7 +4,8 @@ import { FAILURES } from '../activities/codes';
 import { withSdk } from '../activities/sdk';
 import { KeybrakeClient } from '../proxy/client';
 import type { IssuedKey } from '../proxy/contract';
-import { startProxyForTests, type Sandbox, startSandbox, type TestProxy } from '../src/testing';
+import { type Sandbox, startSandbox, type TestProxy } from '../src/testing';
+import { startTestProxy } from './support/proxy';
 import { activitiesAt, type InActivity } from './support/activity';
 import { until } from './support/rig';
 
@@ -21,7 +22,7 @@ const inActivity: InActivity = (key, work) => at.inActivity(key, work);
 
 beforeAll(async () => {
   sandbox = await startSandbox();
-  proxy = await startProxyForTests({
+  proxy = await startTestProxy({
     upstream: sandbox.url,
     prices: { twilio: { verify: { sms: 70_000 }, verify_check: 0, lookups: { caller_name: 10_000 } } },
   });
@@ -206,7 +207,7 @@ describe('resend', () => {
   });
 
   test('a proxy that does not answer is a failure that is tried again', async () => {
-    const short = await startProxyForTests({ upstream: sandbox.url });
+    const short = await startTestProxy({ upstream: sandbox.url });
     const away = activitiesAt(short);
     const terms = { usd_cap: 1, expires_in: '1h', agent_run_label: 'test' };
     const client = new KeybrakeClient({ url: short.url, apiKey: short.workerKey });

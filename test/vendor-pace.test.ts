@@ -1,7 +1,7 @@
 /** What is known of the vendors' own limits, and where it counts. */
-import { startProxyForTests } from '../src/testing';
 import { createVendors } from '../proxy/vendors';
 import { rateLimitIn } from '../proxy/rateLimit';
+import { startTestProxy } from './support/proxy';
 
 const custom = {
   origin: 'https://api.fax.example',
@@ -55,7 +55,7 @@ test.each([
 test('at a vendor’s own hosts its own limit counts; at a stand-in, and where the operator says so, it does not', async () => {
   const stripe = { vendor: 'stripe', secret: 'sk_live_1' };
   const upstream = 'http://127.0.0.1:9';
-  const proxy = await startProxyForTests({
+  const proxy = await startTestProxy({
     upstream,
     vendors: { fax: custom },
     accounts: {

@@ -7,7 +7,8 @@ import type { CustomVendor } from '../proxy/vendors/custom';
 import { readConfigFile } from '../src/config/file';
 import { Complaints } from '../src/config/complaints';
 import { vendorSettings } from '../src/config/prices';
-import { startProxyForTests, type TestProxy } from '../src/testing';
+import { type TestProxy } from '../src/testing';
+import { startTestProxy } from './support/proxy';
 
 const AC = `AC${'0'.repeat(32)}`;
 const SM = `SM${'1'.repeat(32)}`;
@@ -48,7 +49,7 @@ beforeAll(async () => {
   const { prices, vendors } = readConfigFile({ KEYBRAKE_CONFIG: EXAMPLE }, complaints);
   complaints.check();
   const settings = vendorSettings(prices, vendors);
-  proxy = await startProxyForTests({
+  proxy = await startTestProxy({
     upstream,
     prices: settings.prices ?? {},
     vendors: { ...settings.vendors, mail: MAIL },

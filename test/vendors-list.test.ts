@@ -2,7 +2,8 @@
 import { KeybrakeClient } from '../proxy/client';
 import type { IssuedKey } from '../proxy/contract';
 import type { CustomVendor } from '../proxy/vendors/custom';
-import { startProxyForTests, type TestProxy } from '../src/testing';
+import { type TestProxy } from '../src/testing';
+import { startTestProxy } from './support/proxy';
 
 const AC = `AC${'0'.repeat(32)}`;
 const SEND = 'POST /2010-04-01/Accounts/:AccountSid/Messages.json';
@@ -16,7 +17,7 @@ const FAX: CustomVendor = {
 
 let proxy: TestProxy;
 beforeAll(async () => {
-  proxy = await startProxyForTests({
+  proxy = await startTestProxy({
     upstream,
     vendors: { fax: FAX },
     accounts: {

@@ -5,8 +5,9 @@ import twilio from 'twilio';
 import type { IssuedKey } from '../proxy/contract';
 import type { Sandbox } from '../src/sandbox';
 import { startSandbox } from '../src/sandbox';
-import { startProxyForTests, type TestProxy } from '../src/testing';
+import { type TestProxy } from '../src/testing';
 import { ACCOUNT, API_KEY, errorOf, FROM, TO, TOKEN } from './sandbox-twilio-fixture';
+import { startTestProxy } from './support/proxy';
 
 const TEAM_KEY = 're_team_0123456789';
 let sandbox: Sandbox;
@@ -18,7 +19,7 @@ beforeAll(async () => {
     resend: { apiKey: TEAM_KEY },
   });
   const upstream = sandbox.url;
-  proxy = await startProxyForTests({
+  proxy = await startTestProxy({
     upstream,
     prices: { twilio: { verify: { sms: 70_000 }, verify_check: 0, lookups: { caller_name: 10_000 } } },
     accounts: {

@@ -6,7 +6,8 @@ import type { WorkflowFailedError } from '@temporalio/client';
 import type { ApplicationFailure } from '@temporalio/common';
 import type { RunReport } from '../activities/contract/plan';
 import type { CustomVendor } from '../proxy/vendors/custom';
-import { scanHistory, startProxyForTests } from '../src/testing';
+import { scanHistory } from '../src/testing';
+import { startTestProxy } from './support/proxy';
 import { failedTasks, inputFor, type RecordLine, run, type Stack, startRun, startStack } from './support/temporal';
 import { withWorker, writeSource } from './support/temporal';
 import { vendorActivities } from './support/vendorActivities';
@@ -204,7 +205,7 @@ test("a vendor of one's own is called in its own form, and its errors are known 
   };
   const stub = await startVendorStub();
   const accounts = { fax: { vendor: 'fax', secret: 'fax-secret', upstream: stub.url } };
-  const proxy = await startProxyForTests({ upstream: stub.url, vendors: { fax: FAX }, accounts });
+  const proxy = await startTestProxy({ upstream: stub.url, vendors: { fax: FAX }, accounts });
   const sent = (id: string) => ({ status: 200, body: { fax: { id } } });
   stub.script(sent('fx_1'), { status: 422, body: { problem: { text: 'no such box', code: 'box' } } }, sent('fx_3'));
   const records = [1, 2, 3, 4].map((n) => ({ id: `f${n}`, box: `b${n}`, pages: n }));

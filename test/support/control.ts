@@ -16,7 +16,8 @@ import type { ProxyOptions } from '../../proxy/options';
 import { Seal } from '../../proxy/seal';
 import type { Rows } from '../../proxy/stores/store';
 import type { BudgetRow, CallRow, KeyRow, NewEvent } from '../../proxy/stores/tables';
-import { chosenStore, reserveInput } from './ledger';
+import { reserveInput } from './ledger';
+import { chosenStore } from './store';
 
 export const ADMIN = 'an-admin-key-for-tests';
 export const WORKER = 'worker-key-for-tests';

@@ -11,8 +11,11 @@ import type { IssuedKey, IssueKeyBody } from '../../proxy/contract';
 import type { LateOptions } from '../../proxy/late/poller';
 import { loadDriver } from '../../proxy/stores/sqlite/driver';
 import { startSandbox } from '../../src/sandbox';
-import { startProxyForTests, type TestProxy, type TestProxyOptions } from '../../src/testing';
+import type { TestProxy, TestProxyOptions } from '../../src/testing';
 import { ACCOUNT, API_KEY, TOKEN } from '../sandbox-twilio-fixture';
+import { cluster } from './postgres';
+import { startTestProxy } from './proxy';
+import { chosenStoreOptions, MASTER_KEY } from './store';
 
 export const SEND = 'POST /2010-04-01/Accounts/:AccountSid/Messages.json';
 export const UPDATE = 'POST /2010-04-01/Accounts/:AccountSid/Messages/:Sid.json';
@@ -42,15 +45,17 @@ export async function startLateRig({ apiKey = false, callbacks = false, ...given
   const sandbox = await startSandbox({ twilio: { accountSid: ACCOUNT, authToken: TOKEN, apiKey: API_KEY } });
   const folder = mkdtempSync(join(tmpdir(), 'keybrake-late-'));
   const file = join(folder, 'ledger.db');
+  const chosen = await chosenStoreOptions();
   const logged: string[] = [];
   const posted: (Posted & { readonly answered: number })[] = [];
   const wire = await startWire((post) => forward(post).then((answered) => void posted.push({ ...post, answered })));
   const credential = apiKey ? { secret: API_KEY.secret, user: API_KEY.sid } : { secret: TOKEN };
   const start = (options: Partial<TestProxyOptions> = {}): Promise<TestProxy> =>
-    startProxyForTests({
+    startTestProxy({
       upstream: sandbox.url,
       store: `sqlite:${file}`,
-      masterKeys: ['a master key for tests, 32 characters long'],
+      masterKeys: [MASTER_KEY],
+      ...chosen,
       accounts: { twilio: { vendor: 'twilio', accountId: ACCOUNT, upstream: sandbox.url, ...credential } },
       prices: { twilio: { call_minute: { US: 20_000 } } },
       logger: pino({ level: 'info' }, { write: (line: string) => void logged.push(line) }),
@@ -108,14 +113,12 @@ export async function startLateRig({ apiKey = false, callbacks = false, ...given
       await between();
       proxy = await start(options);
     },
-    /** What the ledger's file says, read while no proxy has it open. */
+    /** What the ledger says, read while no proxy has it open. */
     async events(kind: string) {
       await proxy.close();
-      const db = new (loadDriver())(file);
-      const rows = db.prepare('SELECT actor, call_id, data FROM events WHERE kind = ? ORDER BY seq').all(kind);
-      db.close();
+      const rows = await eventRows(chosen.store ?? file, kind);
       proxy = await start();
-      return (rows as { actor: string; call_id: string; data: string }[]).map(({ data, ...row }) => ({
+      return rows.map(({ data, ...row }) => ({
         ...row,
         data: JSON.parse(data) as unknown,
       }));
@@ -127,6 +130,24 @@ export async function startLateRig({ apiKey = false, callbacks = false, ...given
       rmSync(folder, { recursive: true });
     },
   };
+}
+
+interface EventRow {
+  readonly actor: string;
+  readonly call_id: string;
+  readonly data: string;
+}
+
+async function eventRows(store: string, kind: string): Promise<readonly EventRow[]> {
+  const sql = (table: string) => `SELECT actor, call_id, data FROM ${table} WHERE kind = '${kind}' ORDER BY seq`;
+  if (store.startsWith('postgres:')) {
+    const { rows } = await (await cluster()).query(sql('keybrake.events'), new URL(store).pathname.slice(1));
+    return rows as EventRow[];
+  }
+  const db = new (loadDriver())(store);
+  const rows = db.prepare(sql('events')).all();
+  db.close();
+  return rows as EventRow[];
 }
 
 /** An address that is known before the proxy's own; what comes there goes to `onPost` whole. */

@@ -54,14 +54,6 @@ function opening(store: Promise<Store>): Store {
   };
 }
 
-/** What tests of the parts above the ledger run on: SQLite, or the store that KEYBRAKE_TEST_STORE names. */
-export function chosenStore(): (typeof STORES)[number] {
-  const name = process.env['KEYBRAKE_TEST_STORE'] ?? 'sqlite';
-  const chosen = STORES.find((store) => store.name === name);
-  if (chosen === undefined) throw new Error(`KEYBRAKE_TEST_STORE=${name} is none of the stores.`);
-  return chosen;
-}
-
 export interface KeySpec {
   readonly cap?: number | null;
   readonly daily?: number;

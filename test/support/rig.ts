@@ -3,8 +3,8 @@ import { pino } from 'pino';
 import { Agent, request } from 'undici';
 import type { IssuedKey, IssueKeyBody } from '../../proxy/contract';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox';
-import { startProxyForTests, type TestProxy, type TestProxyOptions } from '../../src/testing';
-import { chosenStoreOptions } from './store';
+import type { TestProxyOptions } from '../../src/testing';
+import { startTestProxy, type StoredProxy } from './proxy';
 
 /** What the proxy answered, read to its end. */
 export interface Answer {
@@ -58,8 +58,8 @@ export function callerOf(url: string, connections = 256): { call: Caller; close(
 
 export interface Rig {
   readonly sandbox: Sandbox;
-  readonly proxy: TestProxy;
-  readonly client: TestProxy['client'];
+  readonly proxy: StoredProxy;
+  readonly client: StoredProxy['client'];
   readonly call: Caller;
   /** Every answer that `call` got, and every line that the proxy logged at trace level, as text. */
   readonly heard: string[];
@@ -78,7 +78,7 @@ export async function startRig({ sandbox: vendor, proxy: given, connections }: R
   const sandbox = await startSandbox(vendor);
   const logged: string[] = [];
   const logger = pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) });
-  const proxy = await startProxyForTests({ upstream: sandbox.url, logger, ...(await chosenStoreOptions()), ...given });
+  const proxy = await startTestProxy({ upstream: sandbox.url, logger, ...given });
   const caller = callerOf(proxy.url, connections);
   const heard: string[] = [];
   return {

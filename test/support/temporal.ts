@@ -10,8 +10,8 @@ import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import type { History } from '@temporalio/common/lib/proto-utils';
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { KeybrakePlugin, type KeybrakePluginOptions } from '../../src/plugin';
-import { type Sandbox, startProxyForTests, startSandbox, type TestProxy } from '../../src/testing';
-import { chosenStoreOptions } from './store';
+import { type Sandbox, startSandbox, type TestProxy, type TestProxyOptions } from '../../src/testing';
+import { startTestProxy } from './proxy';
 import { startTemporalDev, type TemporalDev, type TemporalDevOptions } from '../../src/temporalDev';
 import type { pipelineRun } from '../../workflows';
 import type { RunReport } from '../../activities/contract/plan';
@@ -29,7 +29,7 @@ export interface StackOptions {
   readonly delayMs?: number;
   /** Calls that the stand-in takes in a second. */
   readonly limitPerSecond?: number;
-  readonly proxy?: Partial<Parameters<typeof startProxyForTests>[0]>;
+  readonly proxy?: Partial<TestProxyOptions>;
   readonly temporal?: TemporalDevOptions;
 }
 
@@ -49,10 +49,9 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       ...(limitPerSecond !== undefined && { limitPerSecond }),
     }),
   ]);
-  const proxy = await startProxyForTests({
+  const proxy = await startTestProxy({
     upstream: sandbox.url,
     secret: secretKey,
-    ...(await chosenStoreOptions()),
     ...proxyOptions,
   });
   const connection = await Connection.connect({ address: temporal.address });

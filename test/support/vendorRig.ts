@@ -3,8 +3,8 @@ import { createServer, type AddressInfo } from 'node:net';
 import type { IssuedKey, IssueKeyBody } from '../../proxy/contract';
 import type { AccountOptions } from '../../proxy/options';
 import { type Sandbox, startSandbox } from '../../src/sandbox';
-import { startProxyForTests, type TestProxy, type TestProxyOptions } from '../../src/testing';
-import { chosenStoreOptions } from './store';
+import type { TestProxyOptions } from '../../src/testing';
+import { startTestProxy, type StoredProxy } from './proxy';
 
 export const VENDORS = ['stripe', 'twilio', 'resend'] as const;
 export type VendorName = (typeof VENDORS)[number];
@@ -18,7 +18,7 @@ const SECRETS = {
 
 export interface VendorRig {
   readonly sandbox: Sandbox;
-  readonly proxy: TestProxy;
+  readonly proxy: StoredProxy;
   issue(body: Partial<IssueKeyBody> & Pick<IssueKeyBody, 'vendor' | 'allowed_endpoints'>): Promise<IssuedKey>;
   close(): Promise<void>;
 }
@@ -30,10 +30,9 @@ export async function startVendorRig(options: Partial<TestProxyOptions> = {}): P
     resend: { apiKey: SECRETS.resend },
   });
   const nobody = `http://127.0.0.1:${await freePort()}`;
-  const proxy = await startProxyForTests({
+  const proxy = await startTestProxy({
     upstream: sandbox.url,
     accounts: { ...accountsAt(sandbox.url, ''), ...accountsAt(nobody, '_down') },
-    ...(await chosenStoreOptions()),
     ...options,
   });
   return {
