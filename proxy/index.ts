@@ -16,6 +16,7 @@ import { createReconciler } from './reconcile';
 import { type AllReconcileOptions, reconcileOptions } from './reconcile/times';
 import { recover } from './recover';
 import { startReplicas } from './replicas';
+import { createSharedPace } from './sharedPace';
 import { Seal } from './seal';
 import { listen, type Listening } from './server';
 import { Spool } from './spool';
@@ -97,7 +98,9 @@ async function serve(
     return inFlight;
   };
   const underWayMs = upstreamTimeoutMs + marginMs;
-  const replicas = peers && startReplicas({ shared: peers, ledger, kill, underWayMs, logger });
+  const pacers = new Map([...accounts].map(([name, { pacer }]) => [name, pacer]));
+  const pace = peers && createSharedPace({ shared: peers, pacers });
+  const replicas = peers && pace && startReplicas({ shared: peers, ledger, kill, underWayMs, pace, logger });
   const claimWaitMs = options.claimWaitMs ?? CLAIM_WAIT_MS;
   let listening: Listening | undefined = undefined;
   let draining = false;

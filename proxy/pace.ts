@@ -1,9 +1,11 @@
 /**
  * How fast the calls of one vendor account may leave. Slots are spaced evenly, first come first served whatever their
  * keys; a call that cannot have one in time is told when to come back. When the vendor says that there were too many,
- * the account pauses and goes on slower, then faster little by little (AIMD). Each process paces for itself.
+ * the account pauses and goes on slower, then faster little by little (AIMD). Processes on one ledger have a share of
+ * the account each: proxy/sharedPace.ts.
  */
 import type { KeyFacts } from './ledger/facts';
+import { Counter } from './paceCounter';
 
 /** Leave to send one call. */
 export interface Slot {
@@ -76,7 +78,9 @@ interface Waiter {
 }
 
 export class Pacer {
-  readonly #maxRps: number;
+  readonly #accountRps: number;
+  /** This process's part of it. */
+  #maxRps: number;
   readonly #queueMax: number;
   readonly #observer: PaceObserver | undefined;
   readonly #clock: Clock;
@@ -95,11 +99,15 @@ export class Pacer {
   #waitedAt = -Infinity;
   /** What those were told who were sent away: each a slot of its own, or they would all come back at once. */
   #promised = -Infinity;
+  /** Nothing leaves while it is not known which part of the account is free. */
+  #held = false;
+  #tell: (limit: RateLimit) => void = () => {};
   #cancelTimer: (() => void) | undefined;
   readonly #taken: Counter;
 
   constructor({ maxRps, queueMax, observer, clock = SYSTEM_CLOCK }: PacerOptions) {
-    this.#maxRps = maxRps ?? Infinity;
+    this.#accountRps = maxRps ?? Infinity;
+    this.#maxRps = this.#accountRps;
     this.#rps = this.#maxRps;
     this.#queueMax = queueMax;
     this.#observer = observer;
@@ -115,7 +123,7 @@ export class Pacer {
   /** A slot, if one is free now and nobody waits for it. */
   take(): Slot | undefined {
     const now = this.#clock.now();
-    if (this.#queue.size > 0 || this.#dueMs(now) > 0) return undefined;
+    if (this.#held || this.#queue.size > 0 || this.#dueMs(now) > 0) return undefined;
     return this.#issue(now, now);
   }
 
@@ -160,6 +168,41 @@ export class Pacer {
     this.#taken.add();
     // A vendor says no sooner than it does what it is asked.
     if (this.#counting && slot.takenAt <= this.#slowedAt) this.#rps += SLOWER;
+  }
+
+  /** This process may use so much of the account from now on: 1 is all of it. */
+  share(part: number): void {
+    const before = this.#maxRps;
+    this.#maxRps = this.#accountRps * part;
+    if (before === this.#maxRps) return;
+    const scale = this.#maxRps / before;
+    // A slot that is promised falls due as much later, or sooner, as the next ones will.
+    const now = this.#clock.now();
+    if (this.#next > now) this.#next = Math.max(this.#pausedUntil, now + (this.#next - now) / scale);
+    this.#rps *= scale;
+    this.#stepRps *= scale;
+    this.#serve();
+  }
+
+  /** Lets nothing leave until {@link release}, where the account has a maximum. */
+  hold(): void {
+    this.#held = this.#accountRps !== Infinity;
+  }
+
+  release(): void {
+    this.#held = false;
+    this.#serve();
+  }
+
+  /** `tell` hears of the vendor's limits, each once, so that other processes can slow down too. */
+  onLimited(tell: (limit: RateLimit) => void): void {
+    this.#tell = tell;
+  }
+
+  /** Another process heard from the vendor that there were too many. Whoever pauses already has heard of it himself. */
+  limitedElsewhere({ retryAfterMs }: RateLimit): void {
+    const now = this.#clock.now();
+    this.#pause(now, retryAfterMs, now >= this.#pausedUntil);
   }
 
   /** Sends away those whose key is dead now. */
@@ -207,7 +250,7 @@ export class Pacer {
   #serve(): void {
     for (const waiter of this.#queue) {
       const now = this.#clock.now();
-      if (this.#dueMs(now) > 0) break;
+      if (this.#held || this.#dueMs(now) > 0) break;
       waiter.end({ kind: 'slot', slot: this.#issue(now, now - CATCH_UP_MS) });
     }
     this.#arm();
@@ -216,15 +259,21 @@ export class Pacer {
   #arm(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    if (this.#queue.size === 0) return;
+    if (this.#queue.size === 0 || this.#held) return;
     this.#cancelTimer = this.#clock.after(this.#dueMs(this.#clock.now()), () => this.#serve());
   }
 
   /** All calls that left before the account slowed down are one burst: they slow it down once. */
-  #slowDown(slot: Slot, { retryAfterMs }: RateLimit): void {
+  #slowDown(slot: Slot, limit: RateLimit): void {
     const now = this.#clock.now();
     this.#observer?.limited();
     const first = slot.takenAt > this.#slowedAt;
+    const before = this.#pausedUntil;
+    this.#pause(now, limit.retryAfterMs, first);
+    if (first || this.#pausedUntil > before + PAUSE_MS) this.#tell(limit);
+  }
+
+  #pause(now: number, retryAfterMs: number | undefined, first: boolean): void {
     if (first || retryAfterMs !== undefined) {
       const pauseMs = Math.min(retryAfterMs ?? PAUSE_MS, PAUSE_MS_MAX);
       this.#pausedUntil = Math.max(this.#pausedUntil, now + pauseMs);
@@ -252,36 +301,6 @@ export class Pacer {
     const seconds = Math.max(0, now - this.#grownAt) / 1_000;
     this.#rps = Math.min(this.#maxRps, this.#rps + this.#stepRps * seconds);
     this.#grownAt = Math.max(now, this.#grownAt);
-  }
-}
-
-/** How many there were in the last second or the one before, whichever were more. */
-class Counter {
-  readonly #clock: Clock;
-  #second = 0;
-  #now = 0;
-  #before = 0;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  add(): void {
-    this.#turn();
-    this.#now += 1;
-  }
-
-  perSecond(): number {
-    this.#turn();
-    return Math.max(this.#now, this.#before);
-  }
-
-  #turn(): void {
-    const second = Math.floor(this.#clock.now() / 1_000);
-    if (second === this.#second) return;
-    this.#before = second === this.#second + 1 ? this.#now : 0;
-    this.#now = 0;
-    this.#second = second;
   }
 }
 

@@ -1,11 +1,12 @@
 /**
- * This process among those that share the store: it says that it lives, takes over what the dead have left, and does
- * not call a key revoked before no process can send with it any more.
+ * This process among those that share the store: it says that it lives, takes over what the dead have left, has its
+ * share of each account's pace, and does not call a key revoked before no process can send with it any more.
  */
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Ledger } from './ledger/ledger';
 import { markUnknown } from './recover';
+import type { PaceMessage, SharedPace } from './sharedPace';
 import type { Shared } from './stores/store';
 
 const BEAT_MS = 2_000;
@@ -22,6 +23,7 @@ export interface ReplicasDeps {
   readonly kill: (keyId: string) => number;
   /** How long after its time to leave a call's answer may still come. */
   readonly underWayMs: number;
+  readonly pace: SharedPace;
   readonly logger: Logger;
 }
 
@@ -33,10 +35,11 @@ export interface Replicas {
 
 type Message =
   | { readonly kind: 'revoked'; readonly id: string; readonly keyId: string }
-  | { readonly kind: 'obeyed'; readonly id: string; readonly epoch: string; readonly inFlight: number };
+  | { readonly kind: 'obeyed'; readonly id: string; readonly epoch: string; readonly inFlight: number }
+  | PaceMessage;
 
 export function startReplicas(deps: ReplicasDeps): Replicas {
-  const { shared, ledger, kill, logger } = deps;
+  const { shared, ledger, kill, pace, logger } = deps;
   const asked = new Map<string, Obedience>();
   const watch = new Watch();
 
@@ -44,6 +47,10 @@ export function startReplicas(deps: ReplicasDeps): Replicas {
     const message = JSON.parse(text) as Message;
     if (message.kind === 'obeyed') {
       asked.get(message.id)?.heard(message.epoch, message.inFlight);
+      return;
+    }
+    if (message.kind !== 'revoked') {
+      pace.heard(message);
       return;
     }
     const obeyed: Message = { kind: 'obeyed', id: message.id, epoch: shared.epoch, inFlight: kill(message.keyId) };
@@ -54,7 +61,7 @@ export function startReplicas(deps: ReplicasDeps): Replicas {
   async function round(): Promise<void> {
     try {
       await shared.beat();
-      for (const epoch of watch.dead(await shared.living(), shared.epoch, performance.now())) {
+      for (const epoch of watch.dead(await pace.look(), shared.epoch, performance.now())) {
         logger.warn(
           { epoch },
           'another process on the ledger is dead; its calls become unknown when their time is over',
@@ -69,10 +76,15 @@ export function startReplicas(deps: ReplicasDeps): Replicas {
     }
   }
 
+  pace.start();
   let beating = Promise.resolve();
   let busy = false;
   const timer = setInterval(() => {
-    if (busy) return;
+    if (busy) {
+      // There is much to bury: who has come is counted all the same.
+      pace.look().catch(() => undefined);
+      return;
+    }
     busy = true;
     beating = round().finally(() => (busy = false));
   }, BEAT_MS).unref();
@@ -94,6 +106,7 @@ export function startReplicas(deps: ReplicasDeps): Replicas {
     },
     async close() {
       clearInterval(timer);
+      pace.close();
       await beating;
     },
   };

@@ -119,6 +119,8 @@ export interface Shared {
   leaving(keyId: string): Promise<ReadonlyMap<string, number>>;
   /** Tells every process, this one too. Nobody may hear it: it makes things faster, never right. */
   tell(message: string): Promise<void>;
+  /** `begun` is called when this process, having been taken for dead, has begun a new epoch. */
+  onNewEpoch(begun: () => void): void;
   /** `heard` is called with what any process tells from now on. */
   onTold(heard: (message: string) => void): void;
 }

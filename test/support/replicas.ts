@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { KeybrakeClient } from '../../proxy/client';
+import type { AccountOptions } from '../../proxy/options';
 import { type Sandbox, startSandbox } from '../../src/sandbox';
 import type { Cluster } from './postgres';
 import { type Caller, callerOf } from './rig';
@@ -35,7 +36,12 @@ export interface ReplicaRig {
   close(): Promise<void>;
 }
 
-export async function startReplicas(cluster: Cluster, count: number, delayMs = 20): Promise<ReplicaRig> {
+export async function startReplicas(
+  cluster: Cluster,
+  count: number,
+  delayMs = 20,
+  account: Partial<AccountOptions> = {},
+): Promise<ReplicaRig> {
   const sandbox = await startSandbox({ secretKey: SECRET, delayMs });
   const database = await cluster.newDatabase();
   const closes: (() => Promise<void>)[] = [];
@@ -46,7 +52,7 @@ export async function startReplicas(cluster: Cluster, count: number, delayMs = 2
       ...(spool !== undefined && { spool }),
       port: 0,
       apiKey: ADMIN,
-      accounts: { stripe: { vendor: 'stripe', secret: SECRET, upstream: sandbox.url } },
+      accounts: { stripe: { vendor: 'stripe', secret: SECRET, upstream: sandbox.url, ...account } },
       upstreamTimeoutMs: UPSTREAM_TIMEOUT_MS,
     };
     const child = spawn(process.execPath, [join(__dirname, 'replica.mjs'), JSON.stringify(options)], {

@@ -13,6 +13,7 @@ export class Epoch {
   #id = randomUUID();
   #commits = 0;
   #joining: Promise<void> | undefined;
+  #begun: () => void = () => {};
 
   constructor(pool: pg.Pool) {
     this.#pool = pool;
@@ -36,6 +37,12 @@ export class Epoch {
         throw storeError(error);
       });
     this.#id = id;
+    this.#begun();
+  }
+
+  /** `begun` is called at each epoch from now on. */
+  onBegun(begun: () => void): void {
+    this.#begun = begun;
   }
 
   async beat(): Promise<void> {

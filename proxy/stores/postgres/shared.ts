@@ -30,6 +30,7 @@ export function openShared(url: string, pool: pg.Pool, epoch: Epoch): Shared & {
       return epoch.id;
     },
     beat: () => epoch.beat(),
+    onNewEpoch: (begun) => epoch.onBegun(begun),
     living: () => ask<Living & pg.QueryResultRow>(LIVING, []),
     declareDead: (other) => epoch.declareDead(other),
     async orphans(ms, limit) {
