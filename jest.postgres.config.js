@@ -20,6 +20,15 @@ const EXCEPTIONS = {
   'proxy-replicas-pace.test.ts': 'runs on Postgres anyway',
   'replay.test.ts': 'replays histories; the proxy has no part in it',
   'plugin.test.ts': 'how a worker is set up',
+  // Minutes of Temporal each, with the same calls to the proxy as those of workflow-records, -control, -kill, -reset,
+  // -orphans, -pace, -run and -vault-key, which run on Postgres.
+  'workflow-chaos.test.ts': 'proxy-chaos and workflow-kill',
+  'workflow-kill-server.test.ts': 'workflow-kill',
+  'workflow-kill-vendors.test.ts': 'workflow-kill',
+  'workflow-shards.test.ts': 'workflow-records',
+  'workflow-slow-control.test.ts': 'workflow-control',
+  'workflow-temporal-cli.test.ts': 'workflow-run',
+  'workflow-vendors.test.ts': 'workflow-records, and vendors-http for the vendors',
 };
 
 function importsOf(file) {

@@ -24,5 +24,7 @@ test('the tests of the proxy run on Postgres too, but for those that say why not
     'proxy-replicas.test.ts',
     'proxy-store-moved.test.ts',
     'proxy-store.test.ts',
+    'workflow-kill-server.test.ts',
+    'workflow-kill-vendors.test.ts',
   ]);
 });

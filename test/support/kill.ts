@@ -10,6 +10,7 @@ import { type Finding, scanFile, scanHistory, scanText } from '../../src/testing
 import { freePort, startTemporalDev, type TemporalDev } from '../../src/temporalDev';
 import { statusQuery } from '../../workflows';
 import { type Running, start } from './cli';
+import { chosenStore } from './store';
 import {
   customers,
   eventually,
@@ -154,14 +155,14 @@ export function balancedBooks(records: number): object {
 }
 
 /** Places that {@link scanAll} looks at, beside the histories. */
-export const SCANNED = [
+export const SCANNED: readonly string[] = [
   'temporal.db',
-  'keybrake.db',
-  'keybrake.db-wal',
-  'keybrake.db-log.0',
+  ...(chosenStore().name === 'postgres'
+    ? ['keys', 'calls', 'events']
+    : ['keybrake.db', 'keybrake.db-wal', 'keybrake.db-log.0']),
   'log of proxy',
   'log of worker 1',
-] as const;
+];
 
 /** Where the secrets were looked for, and what was found there. */
 export async function scanAll(
@@ -173,22 +174,19 @@ export async function scanAll(
   for (const handle of handles) {
     found[`history of ${handle.workflowId}`] = scanHistory(await handle.fetchHistory(), { secrets });
   }
-  for (const path of [...(await filesOf(stack.databasePath)), ...(await filesOf(stack.proxy.dbPath))]) {
-    found[basename(path)] = await scanFile(path, { secrets });
-  }
+  for (const path of await filesOf(stack.databasePath)) found[basename(path)] = await scanFile(path, { secrets });
+  for (const [name, text] of await stack.proxy.ledgerTexts()) found[name] = scanText(text, { secrets });
   for (const [name, text] of Object.entries(await stack.logs())) {
     found[`log of ${name}`] = scanText(text, { secrets });
   }
   return found;
 }
 
-/** A database and its WAL. The ledger's master key lies beside it in a file of its own. */
+/** A database and its WAL. */
 async function filesOf(database: string): Promise<string[]> {
   const folder = dirname(database);
   const names = await readdir(folder);
-  return names
-    .filter((name) => name.startsWith(basename(database)) && !name.endsWith('.keys'))
-    .map((name) => join(folder, name));
+  return names.filter((name) => name.startsWith(basename(database))).map((name) => join(folder, name));
 }
 
 /** The ways a run goes about its records. */
