@@ -7,7 +7,7 @@ import { activityInfo, Context, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Outcome, StopCode } from './contract/plan';
+import type { Outcome, RecordRef, StopCode } from './contract/plan';
 import { givenUp, tryRecord } from './callRecord';
 import type { Caller } from './recordCall';
 import type { Runtime } from './runtime';
@@ -18,22 +18,24 @@ const BEAT_MS = 1_000;
 const BACKOFF_MS = { first: 500, max: 15_000 };
 
 export async function callChunk(runtime: Runtime, input: CallChunkInput): Promise<CallChunkOutput> {
-  const { heartbeatDetails } = activityInfo();
+  const { heartbeatDetails, workflowExecution, activityId, attempt } = activityInfo();
+  const caller: Caller = { workflowId: workflowExecution?.workflowId ?? '', activityId, attempt };
   const { cancellationSignal } = Context.current();
   const chunk = new Chunk(input, heartbeatDetails as ChunkProgress | undefined, cancellationSignal);
   const beat = setInterval(() => heartbeat(chunk.progress), BEAT_MS);
   const items = chunk.items(runtime);
   try {
-    const workers = Array.from({ length: input.concurrency }, () => work(runtime, input, chunk, items));
+    const workers = Array.from({ length: input.concurrency }, () => work({ runtime, input, chunk, items, caller }));
     await Promise.all(workers);
   } finally {
     clearInterval(beat);
     // Closes the source where the chunk ends early.
     await items.return(undefined);
   }
-  heartbeat(chunk.progress);
   const interrupted = cancellationSignal.aborted && chunk.stop === undefined && !chunk.whole;
   if (interrupted && !cancelledByRun()) {
+    // Where the next attempt goes on. What ends well tells it with its answer.
+    heartbeat(chunk.progress);
     throw ApplicationFailure.retryable(
       'This worker was told to stop; the rest goes on elsewhere.',
       'keybrake.interrupted',
@@ -47,35 +49,33 @@ function cancelledByRun(): boolean {
   return Context.current().cancellationDetails?.cancelRequested ?? false;
 }
 
+interface Lane {
+  readonly runtime: Runtime;
+  readonly input: CallChunkInput;
+  readonly chunk: Chunk;
+  readonly items: AsyncGenerator<SourceItem>;
+  readonly caller: Caller;
+}
+
 /** One of the chunk's lanes: takes the next record when its last has ended. */
-async function work(
-  runtime: Runtime,
-  input: CallChunkInput,
-  chunk: Chunk,
-  items: AsyncGenerator<SourceItem>,
-): Promise<void> {
-  const { cancellationSignal } = Context.current();
-  while (!cancellationSignal.aborted && chunk.stop === undefined) {
+async function work(lane: Lane): Promise<void> {
+  const { chunk, items } = lane;
+  while (!chunk.ending.aborted) {
     const next = await items.next();
-    if (next.done === true) return;
-    if (cancellationSignal.aborted || chunk.stop !== undefined) return;
+    if (next.done === true || chunk.ending.aborted) return;
     const slot = chunk.start(next.value);
-    const result = await callUntilKnown(runtime, input, next.value, chunk);
+    const result = await callUntilKnown(lane, next.value);
     if (result !== undefined) chunk.end(slot, result);
   }
 }
 
 /** Undefined: the chunk was told to end before the record had an outcome. */
 async function callUntilKnown(
-  runtime: Runtime,
-  input: CallChunkInput,
-  item: SourceItem,
-  chunk: Chunk,
+  { runtime, input, chunk, caller }: Lane,
+  { ref, record }: SourceItem,
 ): Promise<CallRecordOutput | undefined> {
-  const { workflowExecution, activityId, attempt: activityAttempt } = activityInfo();
   for (let attempt = 1; ; attempt += 1) {
-    const caller: Caller = { workflowId: workflowExecution?.workflowId ?? '', activityId, attempt: activityAttempt };
-    const tried = await tryRecord(runtime, input, { ref: item.ref, record: item.record }, caller);
+    const tried = await tryRecord(runtime, input, { ref, record }, caller);
     if ('result' in tried) return tried.result;
     const given = givenUp(tried.again, attempt);
     if (given !== undefined) return given;
@@ -137,15 +137,12 @@ class Chunk {
   }
 
   /** What is left of the chunk to be sent. */
-  async *items({ env }: Runtime): AsyncGenerator<SourceItem> {
+  items({ env }: Runtime): AsyncGenerator<SourceItem> {
     const { range, source, recordId, refs } = this.#input;
     const { offset, line, records } = this.#progress;
-    if (refs !== undefined) {
-      for (const { record, ...ref } of refs.slice(records)) yield { ref, ...(record !== undefined && { record }) };
-      return;
-    }
+    if (refs !== undefined) return itemsOf(refs.slice(records));
     if (source.kind === 'activity') throw ApplicationFailure.nonRetryable('A chunk of a reader holds its records.');
-    yield* readRange(source, { start: offset, end: range.end, line }, recordId, env);
+    return readRange(source, { start: offset, end: range.end, line }, recordId, env);
   }
 
   start(item: SourceItem): Slot {
@@ -177,6 +174,10 @@ class Chunk {
       counts: plus(counts, outcome),
     };
   }
+}
+
+async function* itemsOf(refs: readonly RecordRef[]): AsyncGenerator<SourceItem> {
+  for (const { record, ...ref } of refs) yield { ref, ...(record !== undefined && { record }) };
 }
 
 function plus(counts: Counts, outcome: Outcome | undefined): Counts {

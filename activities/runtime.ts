@@ -2,7 +2,7 @@
 import { strict as assert } from 'node:assert';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { Agent } from 'undici';
+import { Agent, type Dispatcher } from 'undici';
 import { KeybrakeClient } from '../proxy/client';
 import { HEADERS } from '../proxy/contract';
 import type { Encoded } from './bodies';
@@ -10,6 +10,7 @@ import type { Limits } from './contract/limits';
 import { refusalIn, type Refused } from './failures';
 import { Guards } from './guard';
 import type { SourceEnv } from './sources';
+import { Blocks } from './sources/blocks';
 import { revived, Tokens } from './tokens';
 
 export interface KeybrakeActivitiesOptions {
@@ -38,7 +39,7 @@ export interface VendorCall extends Encoded {
 export interface VendorReply {
   readonly status: number;
   readonly headers: Readonly<Record<string, unknown>>;
-  /** Parsed JSON; undefined when it is none. */
+  /** Parsed JSON of what is no success, whose body nobody reads; undefined when it is none. */
   readonly body: unknown;
   readonly refused?: Refused;
 }
@@ -66,7 +67,7 @@ export class Runtime {
     this.client = new KeybrakeClient({ url, apiKey: workerKey });
     this.tokens = new Tokens(this.client);
     this.guards = new Guards(this.client);
-    this.env = { sourceDir: resolve(sourceDir ?? process.cwd()), host: hostname() };
+    this.env = { sourceDir: resolve(sourceDir ?? process.cwd()), host: hostname(), blocks: new Blocks() };
     this.limits = limits;
   }
 
@@ -99,16 +100,20 @@ export class Runtime {
       },
       ...(body !== undefined && { body: body.text }),
     });
-    const answer = parse(await reply.body.text());
-    const refused = reply.statusCode >= 400 ? refusalIn(answer, reply.headers) : undefined;
+    const { statusCode: status, headers: answered } = reply;
+    const answer = status < 300 ? await dropped(reply) : parse(await reply.body.text());
+    const refused = status >= 400 ? refusalIn(answer, answered) : undefined;
     if (refused?.code === 'key_invalid') this.tokens.forget(keyId);
-    return {
-      status: reply.statusCode,
-      headers: reply.headers,
-      body: answer,
-      ...(refused !== undefined && { refused }),
-    };
+    return { status, headers: answered, body: answer, ...(refused !== undefined && { refused }) };
   }
+}
+
+/** Above what any vendor answers: a longer body would close the connection. */
+const DROPPED_BYTES_MAX = 1 << 24;
+
+/** Reads a body to its end without keeping it. */
+async function dropped({ body }: Dispatcher.ResponseData): Promise<undefined> {
+  await body.dump({ limit: DROPPED_BYTES_MAX });
 }
 
 function parse(text: string): unknown {

@@ -150,9 +150,17 @@ function requireText(value: unknown, field: string): string {
   return text.text;
 }
 
+const KNOWN_MAX = 1_000;
+/** Of the texts that were met last: those of a run are the same for each of its records. */
+const known = new Map<string, readonly TemplatePart[]>();
+
 /** The templates of a plan were parsed at validation. */
 function partsOf(text: string): readonly TemplatePart[] {
+  const parts = known.get(text);
+  if (parts !== undefined) return parts;
   const template = parseTemplate(text);
   assert(template.ok, 'A plan holds only readable templates.');
+  if (known.size >= KNOWN_MAX) known.clear();
+  known.set(text, template.parts);
   return template.parts;
 }

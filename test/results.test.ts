@@ -6,6 +6,7 @@ import * as fc from 'fast-check';
 import { outcomeOf, contextOf, writeResults, type ResultLine } from '../activities/results';
 import { activityIdFor } from '../activities/recordKeys';
 import { prepare } from '../activities/sources';
+import { Blocks } from '../activities/sources/blocks';
 import type { CallState, CallView } from '../proxy/contract';
 import type { Plan } from '../activities/contract/plan';
 
@@ -156,7 +157,7 @@ async function* streamOf<T>(items: readonly T[]): AsyncGenerator<T> {
 
 describe('the results file', () => {
   const sourceDir = mkdtempSync(join(tmpdir(), 'keybrake-results-'));
-  const env = { sourceDir, host: 'h' };
+  const env = { sourceDir, host: 'h', blocks: new Blocks() };
   afterAll(() => rmSync(sourceDir, { recursive: true }));
 
   const ENDPOINT = 'POST /v1/payment_intents';

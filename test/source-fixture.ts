@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ApplicationFailure } from '@temporalio/common';
 import { prepare, readPage, readRange } from '../activities/sources';
+import { Blocks } from '../activities/sources/blocks';
 import type { Plan, PlannedSource, RecordRef } from '../activities/contract/plan';
 
 export type FileSource = Extract<PlannedSource, { path: string }>;
 
 /** Removed by {@link removeSources}. */
 export const sourceDir = mkdtempSync(join(tmpdir(), 'keybrake-sources-'));
-export const env = { sourceDir, host: 'worker-3' };
+export const env = { sourceDir, host: 'worker-3', blocks: new Blocks() };
 export const FACTS = { workflowId: 'w', firstExecutionRunId: 'r' };
 export const ENDPOINT = 'POST /v1/payment_intents';
 

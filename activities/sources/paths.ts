@@ -5,6 +5,7 @@ import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { ApplicationFailure } from '@temporalio/common';
 import { FAILURES } from '../codes';
 import { invalidInput } from '../inputIssues';
+import type { Blocks } from './blocks';
 
 /** Where this worker reads its sources. */
 export interface SourceEnv {
@@ -12,6 +13,8 @@ export interface SourceEnv {
   readonly sourceDir: string;
   /** The worker's host name, for messages. */
   readonly host: string;
+  /** What was read of the sources a moment ago. */
+  readonly blocks: Blocks;
 }
 
 const PATH_CHARS_MAX = 1_000;

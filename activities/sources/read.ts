@@ -81,10 +81,12 @@ export async function readChunks(
 ): Promise<{ readonly chunks: readonly ShardRange[]; readonly next: Position | null }> {
   const planner = new ShardPlanner(recordsPerChunk, Number.POSITIVE_INFINITY);
   let records = 0;
-  for await (const { offset, line } of placesOf(source, { start: cursor.offset, end, line: cursor.line }, env)) {
-    if (records === limit * recordsPerChunk) return { chunks: planner.finish(offset), next: { offset, line } };
-    planner.add(offset, line);
-    records += 1;
+  for await (const places of placesOf(source, { start: cursor.offset, end, line: cursor.line }, env)) {
+    for (const { offset, line } of places) {
+      if (records === limit * recordsPerChunk) return { chunks: planner.finish(offset), next: { offset, line } };
+      planner.add(offset, line);
+      records += 1;
+    }
   }
   return { chunks: planner.finish(end), next: null };
 }
@@ -146,9 +148,11 @@ async function* itemsOf(
   }
   const file = await openUnchanged(source, env);
   try {
-    for await (const { span, bytes } of slicesOf(file, source.kind, range, chunkBytes)) {
-      const { offset, length, line } = span;
-      yield toItem(readBytes(bytes, source), { offset, length, line }, recordId);
+    for await (const slices of slicesOf(file, source.kind, range, chunkBytes)) {
+      for (const { span, bytes } of slices) {
+        const { offset, length, line } = span;
+        yield toItem(readBytes(bytes, source), { offset, length, line }, recordId);
+      }
     }
   } finally {
     await file.close();
@@ -161,13 +165,13 @@ interface Slice {
   readonly bytes: Buffer | null;
 }
 
-/** Scans a range and hands out each record's bytes, keeping only what the record at hand needs. */
+/** Scans a range and hands out the bytes of its records, as many as were read at once, keeping only the unended one. */
 async function* slicesOf(
   file: FileHandle,
   format: FileFormat,
   { start, end, line }: Range,
   chunkBytes: number,
-): AsyncGenerator<Slice> {
+): AsyncGenerator<readonly Slice[]> {
   const scanner = createScanner(format, { offset: start, line });
   let spans: Span[] = [];
   const emit = (span: Span): number => spans.push(span);
@@ -177,7 +181,7 @@ async function* slicesOf(
   for await (const chunk of chunksOf(file, { start, end }, chunkBytes)) {
     scanner.push(chunk, emit);
     const window = kept.length === 0 ? chunk : Buffer.concat([kept, chunk]);
-    for (const span of spans) yield { span, bytes: cut(window, base, span) };
+    yield spans.map((span) => ({ span, bytes: cut(window, base, span) }));
     spans = [];
     const from = scanner.recordStart - base;
     const tooLarge = from < 0 || window.length - from > RECORD_BYTES_MAX;
@@ -185,7 +189,7 @@ async function* slicesOf(
     base += tooLarge ? window.length : from;
   }
   scanner.end(emit);
-  for (const span of spans) yield { span, bytes: cut(kept, base, span) };
+  yield spans.map((span) => ({ span, bytes: cut(kept, base, span) }));
 }
 
 function cut(window: Buffer, base: number, { offset, length }: Span): Buffer | null {
@@ -199,11 +203,24 @@ async function fileRecord(
   env: SourceEnv,
 ): Promise<Read<SourceRecord>> {
   if (length > RECORD_BYTES_MAX) return readBytes(null, source);
+  const { path, sizeBytes, mtimeMs } = source;
+  const name = `${sizeBytes}:${mtimeMs}:${path}`;
+  return readBytes(
+    await env.blocks.read(name, { offset, length }, sizeBytes, (place) => readPlace(source, place, env)),
+    source,
+  );
+}
+
+async function readPlace(
+  source: FileSource,
+  { offset, length }: Pick<Span, 'offset' | 'length'>,
+  env: SourceEnv,
+): Promise<Buffer> {
   const file = await openUnchanged(source, env);
   try {
     const chunks: Buffer[] = [];
     for await (const chunk of chunksOf(file, { start: offset, end: offset + length }, length)) chunks.push(chunk);
-    return readBytes(Buffer.concat(chunks), source);
+    return Buffer.concat(chunks);
   } finally {
     await file.close();
   }
@@ -222,15 +239,15 @@ async function openUnchanged(source: FileSource, env: SourceEnv): Promise<FileHa
   );
 }
 
-async function* placesOf(source: ReadableSource, range: Range, env: SourceEnv): AsyncGenerator<Position> {
+async function* placesOf(source: ReadableSource, range: Range, env: SourceEnv): AsyncGenerator<readonly Position[]> {
   if (source.kind === 'inline') {
-    const end = Math.min(range.end, source.records.length);
-    for (let index = range.start; index < end; index++) yield { offset: index, line: index + 1 };
+    const count = Math.max(0, Math.min(range.end, source.records.length) - range.start);
+    yield Array.from({ length: count }, (_, index) => ({ offset: range.start + index, line: range.start + index + 1 }));
     return;
   }
   const file = await openUnchanged(source, env);
   try {
-    for await (const { span } of slicesOf(file, source.kind, range, CHUNK_BYTES)) yield span;
+    for await (const slices of slicesOf(file, source.kind, range, CHUNK_BYTES)) yield slices.map(({ span }) => span);
   } finally {
     await file.close();
   }
