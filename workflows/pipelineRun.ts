@@ -102,10 +102,7 @@ async function callRecords(run: Run, plan: LimitedPlan, gate: Gate): Promise<rea
     gate,
     work: run.work,
     unitsMax: Number.MAX_SAFE_INTEGER,
-    onFlight: (inFlight) => {
-      run.inFlight = inFlight;
-      run.show();
-    },
+    onFlight: (inFlight) => run.flying(inFlight),
     onFatal: (failure) => run.fail(failure),
   });
   return doubts;
