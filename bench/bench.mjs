@@ -17,8 +17,8 @@ const PARTS = {
   pipeline: {
     bench: benchPipeline,
     describe: describePipeline,
-    full: { rounds: 3, records: 2_000, chunkedRecords: 5_000 },
-    quick: { rounds: 1, records: 500, chunkedRecords: 1_000 },
+    full: { rounds: 5, records: 2_000, chunkedRecords: 10_000 },
+    quick: { rounds: 2, records: 1_000, chunkedRecords: 3_000 },
   },
   peers: {
     bench: benchPeers,

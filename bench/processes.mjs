@@ -1,6 +1,7 @@
 /** Child processes of the bench, and the little arithmetic that its parts share. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** Starts scripts of the bench; `stop` ends all of them, the last first. */
@@ -38,6 +39,24 @@ export function told(child) {
   });
 }
 
+/** Milliseconds of processor time that processes have taken so far, by the same names; null where there is no /proc. */
+export function cpuMs(pids) {
+  const read = (pid) => {
+    const [, , ...fields] = readFileSync(`/proc/${pid}/stat`, 'latin1')
+      .replace(/\(.*\)/s, 'name')
+      .split(' ');
+    return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+  };
+  try {
+    return Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, read(pid)]));
+  } catch {
+    return null;
+  }
+}
+
+/** Linux counts processor time in hundredths of a second. */
+const MS_PER_TICK = 10;
+
 /** Runs every contestant once a round, so that what else the machine does hits all of them. */
 export async function takeTurns(rounds, names, run) {
   const taken = Object.fromEntries(names.map((name) => [name, []]));
@@ -55,5 +74,15 @@ export function median(values) {
 
 /** Of neighbouring rounds, the median of one's figure over the other's. */
 export function ratio(ours, theirs) {
-  return median(ours.map((value, round) => value / theirs[round]));
+  return median(ratios(ours, theirs));
+}
+
+/** The lowest and the highest of what {@link ratio} is the median of. */
+export function ratioRange(ours, theirs) {
+  const all = ratios(ours, theirs);
+  return [Math.min(...all), Math.max(...all)];
+}
+
+function ratios(ours, theirs) {
+  return ours.map((value, round) => value / theirs[round]);
 }

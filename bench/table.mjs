@@ -38,17 +38,32 @@ export function describePipeline({ window, single, chunked }) {
   const { beam_per_second: beam } = chunked;
   return [
     `Pipeline, one activity for each record, ${window} in flight`,
-    line('', 'records/s'),
-    line('activities that do nothing', whole(single.noop_per_second)),
-    line('pipelineRun', whole(single.keybrake_per_second)),
-    `  pipelineRun / nothing: ${single.ratio_to_noop.toFixed(2)}`,
+    pipelineHead(),
+    pipelineRow('nothing, as by default', single.noop_per_second, single.cpu_ms.noop),
+    pipelineRow('nothing, as a paid call', single.paid_noop_per_second, single.cpu_ms.paid_noop),
+    pipelineRow('pipelineRun', single.keybrake_per_second, single.cpu_ms.keybrake),
+    `  pipelineRun / nothing as a paid call: ${spread(single.ratio_to_paid_noop, single.ratio_to_paid_noop_range)}   aim: 0.8 or more`,
+    `  pipelineRun / nothing as by default: ${spread(single.ratio_to_noop, single.ratio_to_noop_range)}`,
     '',
     `Pipeline, chunks of ${chunked.chunk} records, ${window} in flight`,
-    line('', 'records/s'),
+    pipelineHead(),
     line('Beam, direct runner, no cap', beam === null ? 'left out' : whole(beam)),
-    line('pipelineRun', whole(chunked.keybrake_per_second)),
-    ...(beam === null ? [] : [`  pipelineRun / Beam: ${chunked.ratio_to_beam.toFixed(2)}`]),
+    pipelineRow('pipelineRun', chunked.keybrake_per_second, chunked.cpu_ms.keybrake),
+    ...(beam === null
+      ? []
+      : [`  pipelineRun / Beam: ${spread(chunked.ratio_to_beam, chunked.ratio_to_beam_range)}   aim: 5 or more`]),
   ];
+}
+
+const PROCESSES = ['temporal', 'worker', 'proxy', 'vendor', 'total'];
+
+function pipelineHead() {
+  return line('', 'records/s', ...PROCESSES);
+}
+
+/** `cpu`: milliseconds of processor time for a record, by process. */
+function pipelineRow(label, perSecond, cpu) {
+  return line(label, whole(perSecond), ...(cpu === null ? [] : PROCESSES.map((name) => milliseconds(cpu[name]))));
 }
 
 export function describePeers({ cap_calls: cap, usd_per_call: usd, burst, vendor_ms: vendorMs, peers }) {
@@ -90,8 +105,12 @@ function line(label, ...cells) {
   return `  ${label.padEnd(28)}${cells.map((cell) => cell.padStart(12)).join('')}`;
 }
 
-function ratioOf({ ratio_to_bare, ratio_range: [low, high] }) {
-  return `${ratio_to_bare.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
+function ratioOf({ ratio_to_bare: ratio, ratio_range: range }) {
+  return spread(ratio, range);
+}
+
+function spread(ratio, [low, high]) {
+  return `${ratio.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
 }
 
 function whole(value) {

@@ -17,7 +17,8 @@ type Name = keyof KeybrakeActivities;
 type Answer<N extends Name> = Awaited<ReturnType<KeybrakeActivities[N]>>;
 type Input<N extends Name> = Parameters<KeybrakeActivities[N]>[0];
 
-const SAFE = { cancellationType: 'WAIT_CANCELLATION_COMPLETED', allowEagerDispatch: false } as const;
+/** Of every activity of the pack. */
+export const SAFE = { cancellationType: 'WAIT_CANCELLATION_COMPLETED', allowEagerDispatch: false } as const;
 
 /**
  * A worker that stops may leave a task that it was given but never began; the activities beat in the background, so that
