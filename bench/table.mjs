@@ -4,6 +4,8 @@ const LABELS = {
   direct: 'no proxy',
   bare: 'bare pass-through',
   keybrake: 'keybrake, durable ledger',
+  postgres_1: 'keybrake on Postgres',
+  postgres_3: 'the same, 3 replicas',
 };
 
 export function describeProxy({ connections, instant_vendor, slow_vendor, one_connection, disk_sync_ms }) {
@@ -12,6 +14,7 @@ export function describeProxy({ connections, instant_vendor, slow_vendor, one_co
     `Proxy, ${connections} connections, a vendor that answers at once (worst case)`,
     ...rows(instant_vendor),
     `  keybrake / bare: ${ratioOf(instant_vendor)}   aim: 0.6 or more`,
+    ...onPostgres(instant_vendor),
     '',
     `Proxy, ${connections} connections, a vendor that takes ${slow_vendor.vendor_ms} ms`,
     ...rows(slow_vendor),
@@ -27,10 +30,19 @@ export function describeProxy({ connections, instant_vendor, slow_vendor, one_co
 function rows(figures) {
   return [
     line('', 'calls/s', 'p50', 'p99'),
-    ...Object.entries(LABELS).map(([name, label]) => {
+    ...Object.entries(LABELS).flatMap(([name, label]) => {
+      if (figures[name] === undefined) return [];
       const { calls_per_second, p50_ms, p99_ms } = figures[name];
-      return line(label, whole(calls_per_second), milliseconds(p50_ms), milliseconds(p99_ms));
+      return [line(label, whole(calls_per_second), milliseconds(p50_ms), milliseconds(p99_ms))];
     }),
+  ];
+}
+
+function onPostgres({ postgres_to_sqlite: ratio, postgres_3_to_1: three }) {
+  if (ratio === undefined) return ['  Postgres was left out: its programs are not to be had here'];
+  return [
+    `  one replica on Postgres / SQLite: ${ratio.toFixed(2)}   aim: 0.4 or more`,
+    `  three replicas / one, all on this machine: ${three.toFixed(2)}`,
   ];
 }
 

@@ -3,26 +3,41 @@ import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { startPostgres } from './postgres.mjs';
 import { median, processes, ratio, takeTurns, told } from '../processes.mjs';
 
 const CONNECTIONS = 64;
 const SLOW_VENDOR_MS = 50;
 const NO_KEY = 'sk_test_bench_0123456789';
 const NAMES = ['direct', 'bare', 'keybrake'];
+/** How many replicas on one database; each number a contestant, where there is a Postgres. */
+const REPLICAS = { postgres_1: 1, postgres_3: 3 };
 
 export async function benchProxy({ rounds, seconds }, say) {
   const folder = await mkdtemp(join(tmpdir(), 'keybrake-bench-'));
   const { start, stop } = processes();
+  const postgres = await startPostgres(say);
   try {
     const upstream = await start('./proxy/upstream.mjs');
     const bare = await start('./proxy/bare.mjs', upstream.url);
     const keybrake = await start('./proxy/keybrake.mjs', upstream.url, join(folder, 'ledger.db'));
     const load = await start('./proxy/load.mjs');
     const targets = {
-      direct: { url: upstream.url, bearer: NO_KEY },
-      bare: { url: bare.url, bearer: NO_KEY },
-      keybrake: { url: keybrake.url, bearer: keybrake.vaultKey },
+      direct: { urls: [upstream.url], bearer: NO_KEY },
+      bare: { urls: [bare.url], bearer: NO_KEY },
+      keybrake: { urls: [keybrake.url], bearer: keybrake.vaultKey },
     };
+    const onPostgres = postgres === undefined ? [] : Object.keys(REPLICAS);
+    for (const name of onPostgres) {
+      const database = await postgres.newDatabase();
+      const replicas = [];
+      for (let index = 0; index < REPLICAS[name]; index += 1) {
+        const spool = join(folder, `${name}-${index}`);
+        replicas.push(await start('./proxy/keybrake.mjs', upstream.url, database, spool));
+      }
+      targets[name] = { urls: replicas.map(({ url }) => url), bearer: replicas[0].vaultKey };
+    }
+    const all = [...NAMES, ...onPostgres];
     const fire = (connections, length) => async (name) => {
       load.child.send({ ...targets[name], connections, seconds: length });
       const { wrong, ...round } = await told(load.child);
@@ -30,13 +45,12 @@ export async function benchProxy({ rounds, seconds }, say) {
       return round;
     };
 
-    say(
-      `proxy: warming up, then ${rounds} rounds of ${seconds} s for each of ${NAMES.join(', ')}, in turn, three times`,
-    );
-    // Not counted: the code of all three is compiled for good only after some ten thousand calls.
-    await takeTurns(2, NAMES, fire(CONNECTIONS, seconds * 2));
+    say(`proxy: warming up, then ${rounds} rounds of ${seconds} s for each of ${all.join(', ')}, in turn`);
+    say(`proxy: then half as long for ${NAMES.join(', ')} on one connection, and at a slow vendor`);
+    // Not counted: the code of all of them is compiled for good only after some ten thousand calls.
+    await takeTurns(2, all, fire(CONNECTIONS, seconds * 2));
     const disk = [];
-    const many = await takeTurns(rounds, NAMES, (name) => {
+    const many = await takeTurns(rounds, all, (name) => {
       disk.push(syncMs(folder));
       return fire(CONNECTIONS, seconds)(name);
     });
@@ -45,13 +59,14 @@ export async function benchProxy({ rounds, seconds }, say) {
     const slow = await takeTurns(rounds, NAMES, fire(CONNECTIONS, seconds / 2));
     return {
       connections: CONNECTIONS,
-      instant_vendor: figures(many),
+      instant_vendor: { ...figures(many), ...(onPostgres.length > 0 && ratiosOnPostgres(many)) },
       slow_vendor: { vendor_ms: SLOW_VENDOR_MS, ...figures(slow) },
       one_connection: { ...figures(one), added_p50_ms: { bare: added(one, 'bare'), keybrake: added(one, 'keybrake') } },
       disk_sync_ms: median(disk),
     };
   } finally {
     await stop();
+    postgres?.remove();
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -59,7 +74,7 @@ export async function benchProxy({ rounds, seconds }, say) {
 function figures(taken) {
   const perSecond = (name) => taken[name].map((round) => round.perSecond);
   const ratios = perSecond('keybrake').map((value, round) => value / perSecond('bare')[round]);
-  const rows = NAMES.map((name) => {
+  const rows = Object.keys(taken).map((name) => {
     const of = (figure) => median(taken[name].map((round) => round[figure]));
     return [name, { calls_per_second: of('perSecond'), p50_ms: of('p50'), p99_ms: of('p99') }];
   });
@@ -68,6 +83,14 @@ function figures(taken) {
     ratio_to_bare: ratio(perSecond('keybrake'), perSecond('bare')),
     ratio_range: [Math.min(...ratios), Math.max(...ratios)],
   };
+}
+
+/** One replica on Postgres against SQLite, and three against one. */
+function ratiosOnPostgres(taken) {
+  const [sqlite, one, three] = ['keybrake', 'postgres_1', 'postgres_3'].map((name) =>
+    taken[name].map(({ perSecond }) => perSecond),
+  );
+  return { postgres_to_sqlite: ratio(one, sqlite), postgres_3_to_1: ratio(three, one) };
 }
 
 function added(taken, name) {

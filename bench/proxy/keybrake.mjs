@@ -1,12 +1,17 @@
-/** Our proxy as a process of its own, on a new ledger on disk, with one vault key. argv: upstream, ledger file. */
+/**
+ * Our proxy as a process of its own, with one vault key. argv: upstream; the ledger's file, or the address of a database
+ * and a folder for the spool.
+ */
 import pino from 'pino';
 import { KeybrakeClient, startProxy } from '../../lib/proxy/index.js';
 
-const [upstream, path] = process.argv.slice(2);
+const [upstream, ledger, spool] = process.argv.slice(2);
 const apiKey = 'bench-admin-key-0123456789abcdef';
 const workerKey = 'bench-worker-key-0123456789abcdef';
 const proxy = await startProxy({
-  store: `sqlite:${path}`,
+  ...(spool === undefined
+    ? { store: `sqlite:${ledger}` }
+    : { store: ledger, spool, masterKeys: ['bench-master-key-0123456789abcdef'] }),
   apiKey,
   workerKey,
   accounts: { stripe: { vendor: 'stripe', secret: 'sk_test_bench_0123456789', upstream } },

@@ -9,18 +9,20 @@ process.send({});
 
 process.on('message', (told) => void fire(told));
 
-async function fire({ url, bearer, connections, seconds }) {
-  const { hostname, port, host } = new URL(url);
-  const run = { head: headOf(host, bearer), until: performance.now() + seconds * 1000, times: [], wrong: [] };
+/** The connections are spread over `urls` evenly. */
+async function fire({ urls, bearer, connections, seconds }) {
+  const run = { until: performance.now() + seconds * 1000, times: [], wrong: [] };
   const started = performance.now();
-  await Promise.all(Array.from({ length: connections }, () => client(hostname, Number(port), run)));
+  await Promise.all(Array.from({ length: connections }, (_, index) => client(urls[index % urls.length], bearer, run)));
   const took = (performance.now() - started) / 1000;
   const times = Float64Array.from(run.times).toSorted();
   const at = (share) => times[Math.min(times.length - 1, Math.floor(share * times.length))];
   process.send({ calls: times.length, perSecond: times.length / took, p50: at(0.5), p99: at(0.99), wrong: run.wrong });
 }
 
-function client(hostname, port, run) {
+function client(url, bearer, run) {
+  const { hostname, port, host } = new URL(url);
+  const head = headOf(host, bearer);
   return new Promise((resolve, reject) => {
     const socket = connect({ host: hostname, port, noDelay: true });
     let amount = 0;
@@ -34,7 +36,7 @@ function client(hostname, port, run) {
         return;
       }
       amount = 100 + (sent % 900);
-      socket.write(request(run.head, amount));
+      socket.write(request(head, amount));
     };
     socket.setEncoding('latin1').on('data', (text) => {
       got += text;
