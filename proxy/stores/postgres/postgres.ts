@@ -20,8 +20,12 @@ import { Wanted } from './wanted';
 
 type Work = (rows: Rows, now: number) => void;
 
-/** `SET LOCAL`: whatever the role, the database or a pooler has set, a commit is on disk before it is told of. */
-const BEGIN = 'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on';
+/**
+ * `SET LOCAL`: whatever the role, the database or a pooler has set, a commit is on disk before it is told of. Its
+ * statements reach rows by their keys, so that one plan for each is as good as one made anew every time.
+ */
+const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on;
+  SET LOCAL plan_cache_mode = force_generic_plan`;
 /** Each time more rows are known, or another process has just changed one. */
 const TRIES_MAX = 20;
 /** How long it is tried to find out what became of a commit whose answer was lost. */
@@ -125,15 +129,16 @@ class Committer {
     const wanted = this.#foresee(work);
     for (let tries = 0; tries < TRIES_MAX; tries += 1) {
       const client = await connection(this.#pool);
-      let broken = false;
+      let [ended, broken] = [false, false];
       try {
-        if (await this.#attempt(client, work, wanted)) return;
+        ended = await this.#attempt(client, work, wanted);
+        if (ended) return;
       } catch (error) {
         broken = error instanceof StoreError && !isRefused(error);
         if (!isConflict(error)) throw error;
       } finally {
         // Nobody waits for it: whoever uses the connection next stands behind it.
-        if (!broken) client.query('ROLLBACK').catch(() => undefined);
+        if (!ended && !broken) client.query('ROLLBACK').catch(() => undefined);
         client.release(broken);
       }
     }
@@ -183,7 +188,10 @@ class Committer {
       ...(rows.forgotten.length === 0 ? [] : [forgetEvents(rows.forgotten)]),
       ...(rows.events.length === 0 ? [] : [writeEvents(rows.events, loaded.now)]),
     ];
-    if (statements.length === 0) return true;
+    if (statements.length === 0) {
+      client.query('COMMIT').catch(() => undefined);
+      return true;
+    }
     await this.#write(client, statements);
     for (const change of changes) this.#recent.wrote(change);
     for (const removal of removals) this.#recent.removed(removal);
@@ -250,9 +258,18 @@ class Committer {
   }
 }
 
-/** Sends all without waiting in between. Throws the first failure, once all have been answered. */
+/** The socket, which the driver's types do not show. */
+interface Socketed {
+  readonly connection?: { readonly stream?: { cork?(): void; uncork?(): void } };
+}
+
+/** Sends all in one piece, without waiting in between. Throws the first failure, once all have been answered. */
 async function pipelined(client: pg.PoolClient, queries: readonly pg.QueryConfig[]): Promise<pg.QueryResult<Row>[]> {
-  const answers = await Promise.allSettled(queries.map((query) => client.query<Row>(query)));
+  const { stream } = (client as Socketed).connection ?? {};
+  stream?.cork?.();
+  const sent = queries.map((query) => client.query<Row>(query));
+  stream?.uncork?.();
+  const answers = await Promise.allSettled(sent);
   return answers.map((answer) => {
     if (answer.status === 'rejected') throw storeError(answer.reason);
     return answer.value;
