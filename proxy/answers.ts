@@ -13,7 +13,7 @@ export interface Reply {
 export const STORED_BYTES_MAX = 256 * 1024;
 
 /** Vendor headers that the caller sees. `Set-Cookie`, tracing and connection headers are the proxy's business. */
-const SHOWN = [
+const SHOWN: readonly string[] = [
   'content-type',
   HEADERS.requestId,
   'stripe-version',
@@ -24,23 +24,28 @@ const SHOWN = [
   'ratelimit-remaining',
   'ratelimit-reset',
   'twilio-request-id',
+  HEADERS.shouldRetry,
 ];
 
 /** What the vendor answered, with the real secret taken out of whatever echoes it. */
-export function withoutSecret(sent: Sent, secret: Buffer): Sent {
+export function withoutSecret(
+  sent: Sent,
+  { secret, secretBytes }: { readonly secret: string; readonly secretBytes: Buffer },
+): Sent {
   if (sent.kind !== 'answered') return sent;
-  const text = secret.toString();
-  const clean = (value: string) => value.replaceAll(text, '[secret]');
-  const body = sent.body.includes(secret) ? Buffer.from(clean(sent.body.toString())) : sent.body;
-  if (!Object.values(sent.headers).some((value) => String(value).includes(text))) return { ...sent, body };
+  const inBody = sent.body.includes(secretBytes);
+  const inHeader = Object.values(sent.headers).some((value) => String(value).includes(secret));
+  if (!inBody && !inHeader) return sent;
+  const clean = (value: string) => value.replaceAll(secret, '[secret]');
   const headers = Object.entries(sent.headers).map(([name, value]) => [name, clean(String(value))]);
+  const body = inBody ? Buffer.from(clean(sent.body.toString())) : sent.body;
   return { ...sent, body, headers: Object.fromEntries(headers) as AnswerHeaders };
 }
 
 /** The vendor's answer for the caller. */
 export function vendorReply(status: number, headers: AnswerHeaders, body: Buffer): Reply {
   const shown: Record<string, string> = {};
-  for (const name of [...SHOWN, HEADERS.shouldRetry]) {
+  for (const name of SHOWN) {
     const value = headers[name];
     if (typeof value === 'string') shown[name] = value;
   }
@@ -92,10 +97,13 @@ export function withRetryAfter(reply: Reply, seconds: number): Reply {
 /** The stored form of a reply: the length of its head, the head as JSON, the body. Undefined when it is too large. */
 export function pack({ status, headers, body }: Reply): Buffer | undefined {
   if (body.length > STORED_BYTES_MAX) return undefined;
-  const head = Buffer.from(JSON.stringify({ status, headers }));
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(head.length);
-  return Buffer.concat([length, head, body]);
+  const head = JSON.stringify({ status, headers });
+  const headBytes = Buffer.byteLength(head);
+  const packed = Buffer.allocUnsafe(4 + headBytes + body.length);
+  packed.writeUInt32BE(headBytes);
+  packed.write(head, 4);
+  body.copy(packed, 4 + headBytes);
+  return packed;
 }
 
 export function unpack(packed: Buffer): Reply {

@@ -19,6 +19,12 @@ export class Authenticator {
     this.#ledger = ledger;
   }
 
+  /** The facts of a vault key that was seen before, at once; undefined: ask {@link authenticate}. */
+  seenBefore(authorization: string | undefined): KeyFacts | undefined {
+    const vaultKey = vaultKeyIn(authorization);
+    return vaultKey === undefined ? undefined : this.#known.get(vaultKey);
+  }
+
   /** Throws {@link Refusal} `key_invalid` for a missing or false vault key. */
   async authenticate(authorization: string | undefined): Promise<KeyFacts> {
     const vaultKey = vaultKeyIn(authorization);
@@ -27,7 +33,6 @@ export class Authenticator {
     }
     const known = this.#known.get(vaultKey);
     if (known !== undefined) return known;
-
     const keyId = this.#seal.keyIdOf(vaultKey);
     const row = keyId && (await this.#ledger.submit((rows) => rows.get('keys', keyId)));
     if (!row) throw new Refusal('key_invalid', 'key_invalid: this is not a vault key that was issued here.');

@@ -99,9 +99,12 @@ function decoded(value: string | null): string | null {
  * a path of another vendor than the key's.
  */
 export function destination({ path, query }: Target, vendor: Vendor, vendors: Vendors): Target {
-  const [, first = '', ...rest] = path.split('/');
-  if (first === vendor.id && rest.length > 0) return { path: `/${rest.join('/')}`, query };
-  const owner = vendors.get(first) ?? vendorShown(path, vendors, vendor);
+  const end = path.indexOf('/', 1);
+  const first = end === -1 ? path.slice(1) : path.slice(1, end);
+  if (first === vendor.id && end !== -1) return { path: path.slice(end), query };
+  const prefixed = vendors.get(first);
+  if (prefixed === undefined && hasPathsUnder(vendor, first)) return { path, query };
+  const owner = prefixed ?? vendorShown(path, vendors, vendor);
   if (owner === undefined || owner === vendor) return { path, query };
   const reason = `account_not_allowed: the path is ${owner.id}'s and the vault key is for ${vendor.id}.`;
   throw new Refusal('account_not_allowed', reason, { attempted: path.slice(0, CONTEXT_CHARACTERS_MAX) });
@@ -117,7 +120,19 @@ export function vendorShown(url: string, vendors: Vendors, own?: Vendor): Vendor
   const start = prefixed === undefined ? first : second;
   const others = prefixed === undefined ? vendors.values() : [];
   const all = [prefixed, own, ...others].filter((vendor) => vendor !== undefined);
-  return all.find(({ routes }) => routes.some(({ path }) => path.split('/', 2)[1] === start)) ?? all[0];
+  return all.find((vendor) => start !== undefined && hasPathsUnder(vendor, start)) ?? all[0];
+}
+
+const firstSegments = new WeakMap<Vendor, ReadonlySet<string>>();
+
+/** Does the vendor's table have a path that begins with this segment? */
+function hasPathsUnder(vendor: Vendor, segment: string): boolean {
+  let known = firstSegments.get(vendor);
+  if (known === undefined) {
+    known = new Set(vendor.routes.map(({ path }) => path.split('/', 2)[1] ?? ''));
+    firstSegments.set(vendor, known);
+  }
+  return known.has(segment);
 }
 
 /**

@@ -56,7 +56,9 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   };
 
   async function attempt(incoming: DataRequest, requestId: string, shape: (vendor: Vendor) => void): Promise<Reply> {
-    const facts = await steps.authenticator.authenticate(incoming.headers.authorization);
+    const { authorization } = incoming.headers;
+    const seen = steps.authenticator.seenBefore(authorization);
+    const facts = seen ?? (await steps.authenticator.authenticate(authorization));
     const vendor = steps.vendors.get(facts.vendor);
     if (vendor === undefined) {
       const text = `account_not_allowed: the proxy has no vendor ${facts.vendor} any more.`;
@@ -64,26 +66,32 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     }
     shape(vendor);
     const call = callFacts(incoming, facts, newId('call'), steps.epoch, vendor.idempotencyHeader);
-    const passage = await refusing(call, () => admit(incoming, facts, vendor, call, requestId));
-    return spend({ ...passage, call: { ...call, route: passage.authorised.route.name, path: passage.request.path } });
+    let passage: Passage;
+    try {
+      passage = admit(incoming, facts, vendor, call, requestId);
+    } catch (error) {
+      throw await recorded(call, error);
+    }
+    return spend(passage);
   }
 
   /** Reads and authorises, without the store. */
-  function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, call: CallFacts, requestId: string): Passage {
+  function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, given: CallFacts, requestId: string): Passage {
     const body = bodyOf(incoming);
     const target = destination(readPath(incoming.url), vendor, steps.vendors);
     const match = allowedRoute(facts, vendor, incoming.method, target.path);
     const bodyText = decodeBody(body);
-    const { method, headers: given, gone, onGone } = incoming;
-    const { body: kind } = match.route;
-    const request = readRequest({ method, target, headers: given, bodyText, kind, repeats: vendor.repeats });
+    const { method, headers: sent, gone, onGone } = incoming;
+    const { body: kind, name } = match.route;
+    const request = readRequest({ method, target, headers: sent, bodyText, kind, repeats: vendor.repeats });
     const account = steps.accounts.get(facts.account);
     if (account === undefined) {
       const text = `account_not_allowed: the proxy has no credential for account ${facts.account} any more.`;
       throw new Refusal('account_not_allowed', text);
     }
-    const authorised = authorise(facts, vendor, match, request, call.idempotencyKey !== null, account.accountId);
-    const headers = passedHeaders(given, vendor, account);
+    const authorised = authorise(facts, vendor, match, request, given.idempotencyKey !== null, account.accountId);
+    const headers = passedHeaders(sent, vendor, account);
+    const call = { ...given, route: name, path: request.path };
     return { facts, vendor, request, authorised, call, requestId, account, headers, gone, onGone };
   }
 
@@ -116,12 +124,10 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   async function turn(flights: Flights, name: string, { call }: Passage, what: string): Promise<() => void> {
-    const giveBack = await flights.take(name, steps.claimWaitMs);
+    const giveBack = flights.takeFree(name) ?? (await flights.take(name, steps.claimWaitMs));
     if (giveBack !== undefined) return giveBack;
     const text = `idempotency_in_progress: another call with ${what} has not ended yet; try again.`;
-    return refusing(call, () => {
-      throw new Refusal('idempotency_in_progress', text, { retry_after_seconds: 1 });
-    });
+    throw await recorded(call, new Refusal('idempotency_in_progress', text, { retry_after_seconds: 1 }));
   }
 
   /**
@@ -209,15 +215,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
           if (turned.kind === 'slot') slot = turned.slot;
           if (turned.kind !== 'full') break;
           if (!first) return undefined;
-          await refusing(call, () => {
-            throw pacedRefusal(facts.account, turned.retryAfterSeconds);
-          });
-          break;
+          throw await recorded(call, pacedRefusal(facts.account, turned.retryAfterSeconds));
         }
         case 'lookup': {
           const { objectId } = reserved;
           const mayLeave = () => mayNotLeave(facts);
-          const seen = await refusing(call, () => lookUp(passage, objectId, mayLeave, waiting()));
+          const looked = lookUp(passage, objectId, mayLeave, waiting());
+          const seen = await looked.catch(async (error: unknown) => Promise.reject(await recorded(call, error)));
           input = { ...input, seen };
           break;
         }
@@ -240,9 +244,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   async function waitForBudget(busy: Extract<Reserved, { kind: 'busy' }>, { call }: Passage, deadline: number) {
     const left = deadline - Date.now();
     if (left > 0 && (await ledger.waitFor(busy.budgetId, busy.quoteMicros, left))) return;
-    await refusing(call, () => {
-      throw busy.refusal;
-    });
+    throw await recorded(call, busy.refusal);
   }
 
   function mayNotLeave(facts: KeyFacts, leaveBy?: Moment): string | undefined {
@@ -267,7 +269,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       if (answered.kind === 'unsent') account.pacer.giveBack(slot);
       else account.pacer.answered(slot, limit);
       metrics.upstreamSeconds.observe({ vendor: vendor.id }, (performance.now() - started) / 1000);
-      const sent = withoutSecret(answered, account.secretBytes);
+      const sent = withoutSecret(answered, account);
       const terms = { fx: facts.fx };
       const first = held.kind === 'held';
       const verdict = judge({ sent, vendor, route, price, request, terms, first });
@@ -305,20 +307,16 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     return withCall(replayed, call.callId, reserved.remainingMicros, requestId);
   }
 
-  /** Runs a step; what it refuses is recorded in the audit log against the key before the caller hears of it. */
-  async function refusing<T>(call: CallFacts, step: () => T | Promise<T>): Promise<T> {
-    try {
-      return await step();
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      throw await ledger
-        .submit((rows, now) => refuseCall(rows, now, call, error))
-        .catch((failure: unknown) => {
-          // The refusal stands also when it cannot be recorded: nothing leaves either way.
-          steps.logger.error({ err: failure, code: error.code }, 'a refusal could not be recorded');
-          return error;
-        });
-    }
+  /** What to throw: a refusal is in the audit log, against the key, before the caller hears of it. */
+  async function recorded(call: CallFacts, error: unknown): Promise<unknown> {
+    if (!(error instanceof Refusal)) return error;
+    return ledger
+      .submit((rows, now) => refuseCall(rows, now, call, error))
+      .catch((failure: unknown) => {
+        // The refusal stands also when it cannot be recorded: nothing leaves either way.
+        steps.logger.error({ err: failure, code: error.code }, 'a refusal could not be recorded');
+        return error;
+      });
   }
 }
 

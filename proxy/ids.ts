@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 let lastMs = 0;
+let lastText = '';
 let counter = 0;
 let pool = Buffer.alloc(0);
 let used = 0;
@@ -13,9 +14,14 @@ let used = 0;
 export function newId(prefix: 'call' | 'key' | 'req'): string {
   const now = Date.now();
   // A clock that steps back must not break the order of a running process.
-  counter = now > lastMs ? 0 : counter + 1;
-  lastMs = Math.max(now, lastMs);
-  return `${prefix}_${base32(lastMs, 10)}${base32(counter % 32 ** 2, 2)}${randomText(14)}`;
+  if (now > lastMs) {
+    counter = 0;
+    lastMs = now;
+    lastText = base32(now, 10);
+  } else {
+    counter += 1;
+  }
+  return `${prefix}_${lastText}${base32(counter % 32 ** 2, 2)}${randomText(14)}`;
 }
 
 function base32(value: number, digits: number): string {
@@ -25,8 +31,9 @@ function base32(value: number, digits: number): string {
 }
 
 function randomText(digits: number): string {
+  const bytes = fewRandomBytes(digits);
   let text = '';
-  for (const byte of fewRandomBytes(digits)) text += ALPHABET[byte % 32];
+  for (let index = 0; index < digits; index += 1) text += ALPHABET.charAt((bytes[index] ?? 0) % 32);
   return text;
 }
 

@@ -6,7 +6,9 @@ const WAITERS_MAX = 16;
 
 interface Flight {
   waiters: number;
-  readonly landed: Promise<void>;
+  /** Made by the first who waits. */
+  landed?: Promise<void>;
+  land?: () => void;
 }
 
 /** One at a time by name: an idempotency scope, or a vendor object whose mutations must not overlap. */
@@ -23,15 +25,24 @@ export class Flights {
       const left = deadline - Date.now();
       if (left <= 0 || flight.waiters >= WAITERS_MAX) return undefined;
       flight.waiters += 1;
+      flight.landed ??= new Promise((resolve) => (flight.land = resolve));
       await within(flight.landed, left);
       flight.waiters -= 1;
     }
-    let land = () => {};
-    const landed = new Promise<void>((resolve) => (land = resolve));
-    this.#flights.set(name, { waiters: 0, landed });
+    return this.#begin(name);
+  }
+
+  /** Takes the name when nobody has it; undefined: somebody has. */
+  takeFree(name: string): (() => void) | undefined {
+    return this.#flights.has(name) ? undefined : this.#begin(name);
+  }
+
+  #begin(name: string): () => void {
+    const flight: Flight = { waiters: 0 };
+    this.#flights.set(name, flight);
     return () => {
       this.#flights.delete(name);
-      land();
+      flight.land?.();
     };
   }
 }
@@ -40,7 +51,16 @@ export class Flights {
 export function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => resolve(undefined), timeoutMs);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+    promise.then(
+      (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error: unknown) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    );
   });
 }
 

@@ -52,10 +52,14 @@ export function readRequest(call: IncomingCall): VendorRequest {
   }
   const query = kind === 'flat' ? readFlat(target.query, 'query', call.repeats) : readQuery(target.query);
   const body = readBody(call, kind);
-  for (const [name] of [...query, ...body.body]) {
-    if (rootOf(name) === '_method') throw unpriceable('_method', 'The method cannot be overridden.');
+  if (query.some(isOverride) || body.body.some(isOverride)) {
+    throw unpriceable('_method', 'The method cannot be overridden.');
   }
   return { method, path: target.path, query, ...body, headers: readHeaders(headers) };
+}
+
+function isOverride([name]: readonly [name: string, value: string]): boolean {
+  return name.startsWith('_method') && rootOf(name) === '_method';
 }
 
 function readBody({ bodyText, repeats }: IncomingCall, kind: BodyKind): Pick<VendorRequest, 'body' | 'json'> {
@@ -178,5 +182,6 @@ export function fingerprint({ method, path, query, body, json, headers }: Vendor
 
 /** By name; the sort is stable, so values of one list keep their order. */
 function sorted(pairs: FormPairs): FormPairs {
-  return pairs.toSorted(([a], [b]) => (a < b ? -1 : Number(a > b)));
+  if (pairs.length < 2) return pairs;
+  return pairs.toSorted((one, other) => (one[0] < other[0] ? -1 : Number(one[0] > other[0])));
 }

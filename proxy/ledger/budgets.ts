@@ -4,9 +4,14 @@ import type { Rows } from '../stores/store';
 import type { BudgetRow } from '../stores/tables';
 import type { KeyFacts } from './facts';
 
+const DAY_MS = 24 * 3_600_000;
+let lastDay = { number: NaN, text: '' };
+
 /** UTC day of a time in milliseconds, `2026-11-24`. */
 export function utcDay(now: number): string {
-  return new Date(now).toISOString().slice(0, 10);
+  const number = Math.floor(now / DAY_MS);
+  if (number !== lastDay.number) lastDay = { number, text: new Date(now).toISOString().slice(0, 10) };
+  return lastDay.text;
 }
 
 export function newBudget(budgetId: string, capMicros: Micros | null, now: number): BudgetRow {

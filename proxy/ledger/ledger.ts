@@ -19,6 +19,12 @@ interface Pending {
   readonly essential: boolean;
 }
 
+/** What came of an operation: its value, or what it threw. */
+interface Came {
+  readonly failed: boolean;
+  readonly value: unknown;
+}
+
 interface Waiter {
   readonly quoteMicros: Micros;
   readonly wake: () => void;
@@ -71,16 +77,14 @@ export class Ledger {
   }
 
   /** {@link hold} for a call; when nobody can say whether it was held, it is given back once the store can be written. */
-  async holdFor<T>(callId: string, operation: Operation<T>): Promise<T> {
-    try {
-      return await this.hold(operation);
-    } catch (error) {
+  holdFor<T>(callId: string, operation: Operation<T>): Promise<T> {
+    return this.hold(operation).catch((error: unknown) => {
       if (error instanceof StoreError && error.uncertain) {
         // Nothing was sent, and it only fails where there was no such hold.
         this.record((rows, now) => giveBack(rows, now, callId)).catch(() => undefined);
       }
       throw error;
-    }
+    });
   }
 
   /**
@@ -177,8 +181,12 @@ export class Ledger {
     const started = performance.now();
     let retryMs = 0;
     try {
-      const answers = await this.#write(batch);
-      for (const answer of answers) answer();
+      const came = await this.#write(batch);
+      for (const [index, { resolve, reject }] of batch.entries()) {
+        const answer = came[index];
+        if (answer?.failed === true) reject(answer.value);
+        else resolve(answer?.value);
+      }
     } catch (error) {
       retryMs = this.#failed(batch, error);
     }
@@ -189,21 +197,20 @@ export class Ledger {
   }
 
   /** One operation that throws fails alone. Nobody hears of success before the commit is durable. */
-  async #write(batch: readonly Pending[]): Promise<(() => void)[]> {
-    let answers: (() => void)[] = [];
+  async #write(batch: readonly Pending[]): Promise<readonly Came[]> {
+    let came: readonly Came[] = [];
     await this.store.commit((rows, now) => {
-      answers = batch.map(({ operation, resolve, reject }) => {
+      came = batch.map(({ operation }) => {
         try {
-          const value = rows.attempt(() => operation(rows, now));
-          return () => resolve(value);
+          return { failed: false, value: rows.attempt(operation, now) };
         } catch (error) {
           // A store that fails while it loads fails the whole commit, not this operation.
           if (isStoreFailure(error)) throw error;
-          return () => reject(error);
+          return { failed: true, value: error };
         }
       });
     });
-    return answers;
+    return came;
   }
 
   #failed(batch: readonly Pending[], error: unknown): number {

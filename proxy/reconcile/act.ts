@@ -50,7 +50,7 @@ export async function resend(parts: ActParts, { call, facts }: Case, means: Mean
     });
     if (answered.kind === 'unsent') account.pacer.giveBack(turn.slot);
     else account.pacer.answered(turn.slot, rateLimitIn(vendor, answered));
-    const sent = withoutSecret(answered, account.secretBytes);
+    const sent = withoutSecret(answered, account);
     const verdict = judge({ sent, vendor, route, price, request, terms: { fx: facts.fx }, first: false });
     const reply = sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body) : null;
     const outcome = sealedOutcome(parts, verdict, reply, callId);

@@ -58,7 +58,7 @@ type Read = { readonly json: unknown } | { readonly why: string };
 
 /** Reads need no vault key: they are the proxy's own, also for a key that was revoked. */
 async function get({ vendor, account }: Means, path: string): Promise<Read> {
-  const sent = withoutSecret(await readVendor(vendor, account, path), account.secretBytes);
+  const sent = withoutSecret(await readVendor(vendor, account, path), account);
   if (sent.kind !== 'answered') return { why: `the vendor could not be asked (${sent.reason})` };
   if (sent.status !== 200) return { why: `the vendor answered ${sent.status} to the look-up` };
   return { json: parsed(sent.body) };

@@ -20,7 +20,7 @@ export interface Rows {
   /** Deletes events by their numbers. */
   forgetEvents(seqs: readonly number[]): void;
   /** Runs `work`; when it throws, takes back what it changed and rethrows. Does not nest. */
-  attempt<T>(work: () => T): T;
+  attempt<T>(work: (rows: Rows, now: number) => T, now: number): T;
 }
 
 /** A call as the audit log lists it: without what is sealed, with its key's label and vendor. */

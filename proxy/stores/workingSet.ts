@@ -29,7 +29,7 @@ export class WorkingSet implements Rows {
   readonly #slots = new Map<TableName, Map<string, Slot>>();
   readonly #events: NewEvent[] = [];
   readonly #forgotten: number[] = [];
-  #undo: (() => void)[] = [];
+  readonly #undo: (() => void)[] = [];
 
   constructor(load: Loader) {
     this.#load = load;
@@ -74,29 +74,35 @@ export class WorkingSet implements Rows {
     this.#forgotten.push(...seqs);
   }
 
-  attempt<T>(work: () => T): T {
-    this.#undo = [];
+  attempt<T>(work: (rows: Rows, now: number) => T, now: number): T {
+    this.#undo.length = 0;
     try {
-      return work();
+      return work(this, now);
     } catch (error) {
       for (const step of this.#undo.toReversed()) step();
       throw error;
     }
   }
 
-  *changes(): Generator<Change> {
+  changes(): readonly Change[] {
+    const changes: Change[] = [];
     for (const [table, slots] of this.#slots) {
-      for (const [id, { row, stored, dirty }] of slots) {
-        if (dirty && row !== undefined) yield { table, id, row, stored };
-      }
+      slots.forEach(({ row, stored, dirty }, id) => {
+        if (dirty && row !== undefined) changes.push({ table, id, row, stored });
+      });
     }
+    return changes;
   }
 
   /** Rows that are in the store and are to go. */
-  *removals(): Generator<Removal> {
+  removals(): readonly Removal[] {
+    const removals: Removal[] = [];
     for (const [table, slots] of this.#slots) {
-      for (const [id, { row, stored }] of slots) if (stored && row === undefined) yield { table, id };
+      slots.forEach(({ row, stored }, id) => {
+        if (stored && row === undefined) removals.push({ table, id });
+      });
     }
+    return removals;
   }
 
   /** Numbers of the events that are to go. */

@@ -146,7 +146,7 @@ function recorded<T>(operation: (rows: Rows, now: number) => T, events: NewEvent
         add: (table, row) => rows.add(table, row),
         remove: (table, id) => rows.remove(table, id),
         forgetEvents: (seqs) => rows.forgetEvents(seqs),
-        attempt: (work) => rows.attempt(work),
+        attempt: (work, at) => rows.attempt(work, at),
         event: (event) => {
           events.push(event);
           rows.event(event);

@@ -180,8 +180,8 @@ class Committer {
     }
     wanted.addAll(missed);
     if (!missed.none) return false;
-    const changes = [...rows.changes()];
-    const removals = [...rows.removals()];
+    const changes = rows.changes();
+    const removals = rows.removals();
     const statements = [
       ...writeRows(changes),
       ...removeRows(removals),

@@ -131,7 +131,7 @@ function storeOn(
     assert(!committing, 'one commit at a time');
     const now = Date.now();
     const rows = changed(work, now);
-    const [changes, removals] = [[...rows.changes()], [...rows.removals()]];
+    const [changes, removals] = [rows.changes(), rows.removals()];
     const { events, forgotten } = rows;
     if (changes.length + removals.length + events.length + forgotten.length === 0) return;
     const record = encodeRecord(seq + 1, now, { changes, removals, forgotten, events });
