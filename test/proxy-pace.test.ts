@@ -158,7 +158,8 @@ describe('a call that waits for a slot', () => {
   });
 
   test('replays and refusals wait for nothing and use up no slot', async () => {
-    await paced(1);
+    // A call in four seconds: far longer than what waits for nothing takes on a busy machine.
+    await paced(0.25);
     const key = await rig.issue({ usd_cap: 15, on_cap: 'refuse' });
     const body = { key: 'once' };
     expect((await rig.call(key.vault_key, body)).status).toBe(200);
@@ -168,16 +169,16 @@ describe('a call that waits for a slot', () => {
     // As many as may wait for one idempotency key, beside the first.
     const replays = await parallel(17, 17, () => rig.call(key.vault_key, body));
     const dear = await parallel(5, 5, () => rig.call(key.vault_key, { body: 'amount=1100&currency=usd' }));
-    expect(Date.now() - started).toBeLessThan(900);
+    expect(Date.now() - started).toBeLessThan(3_500);
     expect(tally(replays)).toEqual({ '200': 17 });
     expect(tally(dear)).toEqual({ '429 cap_exhausted': 5 });
     expect((await second).status).toBe(200);
     // A free slot that a replay took is free again for the next.
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
     await rig.call(key.vault_key, body);
     const third = Date.now();
     expect((await rig.call(key.vault_key)).status).toBe(200);
-    expect(Date.now() - third).toBeLessThan(700);
+    expect(Date.now() - third).toBeLessThan(2_500);
   });
 
   test('waits for money without a slot, which another call may have meanwhile', async () => {
