@@ -1,30 +1,38 @@
-/** The pass-through that we are measured against: node:http in, undici out, nothing between. argv: the upstream. */
+/**
+ * The pass-throughs that we are measured against: node:http in, undici out, nothing between. argv: the upstream, and how
+ * undici is used: by `request`, as its documentation shows it, or by `dispatch`, the least that it can be made to do.
+ */
 import { createServer } from 'node:http';
 import { Pool } from 'undici';
 
-const pool = new Pool(process.argv[2], { connections: 128, pipelining: 1 });
+const [upstream, how] = process.argv.slice(2);
+const pool = new Pool(upstream, { connections: 128, pipelining: 1 });
 const NOT_PASSED = new Set(['host', 'connection', 'keep-alive', 'transfer-encoding', 'content-length']);
 
 const server = createServer((request, response) => {
   const chunks = [];
   request.on('data', (chunk) => chunks.push(chunk));
   request.on('end', () => {
-    const headers = {};
-    for (const name in request.headers) if (!NOT_PASSED.has(name)) headers[name] = request.headers[name];
     const { method, url } = request;
-    pool.dispatch({ method, path: url, headers, body: Buffer.concat(chunks) }, answerInto(response));
+    const call = { method, path: url, headers: passed(request.headers), body: Buffer.concat(chunks) };
+    if (how === 'dispatch') pool.dispatch(call, answerInto(response));
+    else void passOn(call, response).catch((error) => response.writeHead(502).end(String(error)));
   });
 });
 server.keepAliveTimeout = 75_000;
 server.listen(0, '127.0.0.1', () => process.send({ url: `http://127.0.0.1:${server.address().port}` }));
 
+async function passOn(call, response) {
+  const { statusCode, headers, body } = await pool.request(call);
+  const whole = Buffer.from(await body.arrayBuffer());
+  response.writeHead(statusCode, { ...passed(headers), 'content-length': whole.length }).end(whole);
+}
+
 function answerInto(response) {
   return {
     onRequestStart() {},
     onResponseStart(_controller, status, headers) {
-      const shown = {};
-      for (const name in headers) if (!NOT_PASSED.has(name) || name === 'content-length') shown[name] = headers[name];
-      response.writeHead(status, shown);
+      response.writeHead(status, { ...passed(headers), 'content-length': headers['content-length'] });
     },
     onResponseData: (_controller, chunk) => void response.write(chunk),
     onResponseEnd: () => void response.end(),
@@ -32,4 +40,10 @@ function answerInto(response) {
       response.writeHead(502).end(String(error));
     },
   };
+}
+
+function passed(headers) {
+  const shown = {};
+  for (const name in headers) if (!NOT_PASSED.has(name)) shown[name] = headers[name];
+  return shown;
 }

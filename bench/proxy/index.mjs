@@ -9,7 +9,7 @@ import { median, processes, ratio, takeTurns, told } from '../processes.mjs';
 const CONNECTIONS = 64;
 const SLOW_VENDOR_MS = 50;
 const NO_KEY = 'sk_test_bench_0123456789';
-const NAMES = ['direct', 'bare', 'keybrake'];
+const NAMES = ['direct', 'bare', 'dispatch', 'keybrake'];
 /** How many replicas on one database; each number a contestant, where there is a Postgres. */
 const REPLICAS = { postgres_1: 1, postgres_3: 3 };
 
@@ -19,12 +19,14 @@ export async function benchProxy({ rounds, seconds }, say) {
   const postgres = await startPostgres(say);
   try {
     const upstream = await start('./proxy/upstream.mjs');
-    const bare = await start('./proxy/bare.mjs', upstream.url);
+    const bare = await start('./proxy/bare.mjs', upstream.url, 'request');
+    const dispatch = await start('./proxy/bare.mjs', upstream.url, 'dispatch');
     const keybrake = await start('./proxy/keybrake.mjs', upstream.url, join(folder, 'ledger.db'));
     const load = await start('./proxy/load.mjs');
     const targets = {
       direct: { urls: [upstream.url], bearer: NO_KEY },
       bare: { urls: [bare.url], bearer: NO_KEY },
+      dispatch: { urls: [dispatch.url], bearer: NO_KEY },
       keybrake: { urls: [keybrake.url], bearer: keybrake.vaultKey },
     };
     const onPostgres = postgres === undefined ? [] : Object.keys(REPLICAS);
@@ -82,6 +84,7 @@ function figures(taken) {
     ...Object.fromEntries(rows),
     ratio_to_bare: ratio(perSecond('keybrake'), perSecond('bare')),
     ratio_range: [Math.min(...ratios), Math.max(...ratios)],
+    ratio_to_dispatch: ratio(perSecond('keybrake'), perSecond('dispatch')),
   };
 }
 
