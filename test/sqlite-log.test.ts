@@ -283,3 +283,28 @@ test('a record tells every row, removal and event as they were', () => {
   expect(values.filter((value) => Buffer.isBuffer(value))).toEqual([Buffer.from([0, 255, 1])]);
   expect(values.at(-1)).toBe('call_1');
 });
+
+test('tables that cannot be written take no holds, lose nothing, and listings say why', async () => {
+  const path = newPath();
+  for (const sizes of [SMALL, IN_A_THREAD]) {
+    const store = openSqlite(path, sizes);
+    const other = connect(path);
+    await put(store, 'a', 'before');
+    await store.listKeys({ limit: 1 });
+    // Another program that has the tables and does not let go.
+    other.exec('BEGIN IMMEDIATE');
+    await put(store, 'a', `after ${sizes.ownBytesMax}`);
+    await expect(store.listKeys({ limit: 1 })).rejects.toThrow(/cannot be written/);
+    expect(store.acceptsHolds()).toBe(false);
+    await expect(store.ping()).rejects.toThrow(/cannot be written/);
+    expect(await valuesIn(store, ['a'])).toEqual({ a: `after ${sizes.ownBytesMax}` });
+    await store.close();
+    other.exec('ROLLBACK');
+    other.close();
+    expect(existsSync(`${path}-log.0`)).toBe(true);
+    const again = openSqlite(path, sizes);
+    expect(await valuesIn(again, ['a'])).toEqual({ a: `after ${sizes.ownBytesMax}` });
+    expect(again.acceptsHolds()).toBe(true);
+    await again.close();
+  }
+});

@@ -85,6 +85,8 @@ export class Backlog {
       return synced;
     }
     this.#turn();
+    // Where it failed there is no further turn: the log has what is missing.
+    clearTimeout(this.#timer);
     return this.#applied === this.#added && this.#own.sync();
   }
 
@@ -117,7 +119,12 @@ export class Backlog {
       else this.#turned(told);
     });
     thread.on('error', (error) => this.#isFailed(`its thread ended: ${String(error)}`));
-    this.#ended = new Promise((resolve) => thread.once('exit', () => resolve()));
+    this.#ended = new Promise((resolve) => {
+      thread.once('exit', () => {
+        if (this.#applied !== this.#added) this.#isFailed('its thread ended');
+        resolve();
+      });
+    });
     this.#thread = thread;
     for (const record of this.#waiting) this.#send({ record }, record);
     this.#waiting = [];

@@ -72,6 +72,8 @@ function storeOn(
   seqBefore: number,
   { logFileBytes, syncBytes, ownBytesMax }: Sizes,
 ): Store {
+  // Nobody else has business with the tables; whoever has them all the same must not stop this process.
+  db.pragma('busy_timeout = 50');
   const log = new Log(path, seqBefore, logFileBytes);
   const select = prepare(db);
   const recent = new Recent();

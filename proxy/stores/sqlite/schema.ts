@@ -44,7 +44,7 @@ export function openLedger(path: string): Database.Database {
 
 /** One more connection to a ledger that is open. */
 export function connect(path: string): Database.Database {
-  const db = new Driver(path, { timeout: 10_000 });
+  const db = new Driver(path, { timeout: 1_000 });
   // A commit writes whole pages, and many of ours hold one changed row.
   db.pragma('page_size = 2048');
   db.pragma('journal_mode = WAL');
