@@ -16,6 +16,7 @@ const EXCEPTIONS = {
   'proxy-store-moved.test.ts': 'the SQLite file was moved',
   'proxy-kill.test.ts': 'who opens the SQLite file knows that the last one is dead; on Postgres: proxy-replicas',
   'reconcile-kill.test.ts': 'who opens the SQLite file knows that the last one is dead; on Postgres: proxy-replicas',
+  'postgres-doubt.test.ts': 'runs on Postgres anyway',
   'proxy-replicas.test.ts': 'runs on Postgres anyway',
   'proxy-replicas-pace.test.ts': 'runs on Postgres anyway',
   'replay.test.ts': 'replays histories; the proxy has no part in it',

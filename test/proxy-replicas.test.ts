@@ -1,5 +1,5 @@
 /** Several proxies on one Postgres: together they keep every promise that one keeps alone. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { type Server, startCluster } from './support/postgres';
 import { type Replica, type ReplicaRig, startReplicas } from './support/replicas';
 import { type Answer, balanced, books, FIVE_DOLLARS, keyBody, parallel, tally, until } from './support/rig';
@@ -111,6 +111,26 @@ test('two processes, one idempotency key, the same moment: one execution, and bo
   expect(await books({ client: nth(1).client, sandbox: rig.sandbox }, key.key_id)).toEqual(balanced(10, 50));
 });
 
+test('two processes raise the amount of one PaymentIntent at the same moment: never above the cap, and the ledger has what the vendor has', async () => {
+  rig = await startReplicas(server, 2, 50);
+  const allowed_endpoints = ['POST /v1/payment_intents', 'POST /v1/payment_intents/:id'];
+  for (let round = 0; round < 8; round += 1) {
+    const { chargedUsd, openUsd } = rig.sandbox.stats().stripe;
+    // $5 to begin with. Either change fits alone; both on top of each other would not.
+    const key = await nth(0).client.issueKey(keyBody({ usd_cap: 9, allowed_endpoints, on_cap: 'refuse' }));
+    const made = await nth(round).call(key.vault_key, { body: 'amount=500&currency=usd' });
+    const path = `/stripe/v1/payment_intents/${made.json.id}`;
+    const change = (index: number) =>
+      nth(index).call(key.vault_key, { path, body: `amount=${900 - 100 * index}`, key: `raise:${round}:${index}` });
+    expect(tally(await Promise.all([change(0), change(1)]))).toEqual({ '200': 2 });
+    const after = rig.sandbox.stats().stripe;
+    const usd = after.chargedUsd + after.openUsd - chargedUsd - openUsd;
+    expect([8, 9]).toContain(usd);
+    const { spend } = await nth(1).client.getKey(key.key_id);
+    expect(spend).toMatchObject({ settled_usd: usd, held_usd: 0, unknown_usd: 0 });
+  }
+});
+
 test('a call that waits for money is woken by a hold that ends in another process', async () => {
   rig = await startReplicas(server, 2, 600);
   const key = await nth(0).client.issueKey(keyBody({ usd_cap: 5 }));
@@ -190,6 +210,15 @@ test('SIGTERM: what is in flight settles, the process leaves the ledger, and nob
 });
 
 describe('outcomes while Postgres is down', () => {
+  /** Repeats a call until it has ended, as its client does. */
+  async function untilAnswered(vaultKey: string, key: string, at = nth(0)): Promise<Answer> {
+    for (;;) {
+      const answer = await at.call(vaultKey, { key });
+      if (!AGAIN.has(answer.code ?? '')) return answer;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+
   async function executedWhileDown() {
     rig = await startReplicas(server, 1, 300);
     const key = await nth(0).client.issueKey(keyBody({ usd_cap: 100 }));
@@ -211,6 +240,43 @@ describe('outcomes while Postgres is down', () => {
     const again = await nth(0).call(key.vault_key, { key: 'down:0' });
     expect([again.status, again.headers['idempotent-replayed']]).toEqual([200, 'true']);
   });
+
+  test('that cannot be spooled either: callers hear outcome_unknown, the money stays held, and it is settled once Postgres is back', async () => {
+    rig = await startReplicas(server, 1, 300);
+    const key = await nth(0).client.issueKey(keyBody({ usd_cap: 25 }));
+    // Its folder is a file now, in which nobody can write another, not even root.
+    rmdirSync(nth(0).spool);
+    writeFileSync(nth(0).spool, '');
+    const calls = parallel(5, 5, (index) => nth(0).call(key.vault_key, { key: `lost:${index}` }));
+    await until('all are at the vendor', () => rig.sandbox.requests().length === 5 || undefined);
+    await server.stop();
+    expect(tally(await calls)).toEqual({ '504 outcome_unknown': 5 });
+    expect(nth(0).log()).toContain('an outcome cannot be spooled; its money stays held');
+    await server.start();
+    const again = await parallel(5, 5, (index) => untilAnswered(key.vault_key, `lost:${index}`));
+    expect(tally(again)).toEqual({ '200': 5 });
+    expect(await books({ client: nth(0).client, sandbox: rig.sandbox }, key.key_id)).toEqual(balanced(5, 25));
+    expect((await nth(0).call(key.vault_key)).code).toBe('cap_exhausted');
+  });
+
+  test('that cannot be spooled, and then the process is killed too: held until their own retry, and executed once', async () => {
+    rig = await startReplicas(server, 1, 300);
+    const key = await nth(0).client.issueKey(keyBody({ usd_cap: 25 }));
+    rmdirSync(nth(0).spool);
+    writeFileSync(nth(0).spool, '');
+    const calls = parallel(5, 5, (index) => nth(0).call(key.vault_key, { key: `lost:${index}` }));
+    await until('all are at the vendor', () => rig.sandbox.requests().length === 5 || undefined);
+    await server.stop();
+    await calls;
+    await nth(0).signal('SIGKILL');
+    await server.start();
+    const next = await rig.start();
+    expect((await next.client.getKey(key.key_id)).spend).toMatchObject({ held_usd: 25, settled_usd: 0 });
+    expect((await next.call(key.vault_key, { key: 'new' })).status).toBe(429);
+    const again = await parallel(5, 5, (index) => untilAnswered(key.vault_key, `lost:${index}`, next));
+    expect(tally(again)).toEqual({ '200': 5 });
+    expect(await books({ client: next.client, sandbox: rig.sandbox }, key.key_id)).toEqual(balanced(5, 25));
+  }, 120_000);
 
   test('are there after a kill of the process too, and no call is repeated', async () => {
     const { key, answers } = await executedWhileDown();

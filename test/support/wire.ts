@@ -12,6 +12,8 @@ export interface Wire {
   cutAt(moment: Cut): Promise<void>;
   /** From its next answer on that holds rows, the connection is silent both ways, but open. */
   stallAfterNextRead(): Promise<void>;
+  /** Whether new connections end at once. */
+  refuse(yes: boolean): void;
   close(): Promise<void>;
 }
 
@@ -22,7 +24,13 @@ export async function startWire(port: number): Promise<Wire> {
   let cut: { readonly at: Cut; readonly done: () => void } | undefined;
   let stall: (() => void) | undefined;
 
+  let refusing = false;
+
   const server = createServer((near) => {
+    if (refusing) {
+      near.destroy();
+      return;
+    }
     const far = connect(port, '127.0.0.1');
     let silent = false;
     const end = (): void => {
@@ -66,6 +74,7 @@ export async function startWire(port: number): Promise<Wire> {
     over: (url) => url.replace(`:${port}/`, `:${mine}/`),
     cutAt: (at) => new Promise((done) => (cut = { at, done })),
     stallAfterNextRead: () => new Promise((done) => (stall = done)),
+    refuse: (yes) => void (refusing = yes),
     async close() {
       if (!server.listening) return;
       for (const socket of sockets) socket.destroy();

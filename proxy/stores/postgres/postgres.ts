@@ -189,7 +189,7 @@ class Committer {
       ...(rows.events.length === 0 ? [] : [writeEvents(rows.events, loaded.now)]),
     ];
     if (statements.length === 0) {
-      client.query('COMMIT').catch(() => undefined);
+      client.query('ROLLBACK').catch(() => undefined);
       return true;
     }
     await this.#write(client, statements);
