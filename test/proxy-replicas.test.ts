@@ -111,18 +111,23 @@ test('two processes, one idempotency key, the same moment: one execution, and bo
   expect(await books({ client: nth(1).client, sandbox: rig.sandbox }, key.key_id)).toEqual(balanced(10, 50));
 });
 
-test('two processes raise the amount of one PaymentIntent at the same moment: never above the cap, and the ledger has what the vendor has', async () => {
-  rig = await startReplicas(server, 2, 50);
+test('two processes raise the amount of one PaymentIntent at the same moment: one after the other, and the ledger has what the vendor has', async () => {
+  const delayMs = 50;
+  rig = await startReplicas(server, 2, delayMs);
   const allowed_endpoints = ['POST /v1/payment_intents', 'POST /v1/payment_intents/:id'];
   for (let round = 0; round < 8; round += 1) {
     const { chargedUsd, openUsd } = rig.sandbox.stats().stripe;
-    // $5 to begin with. Either change fits alone; both on top of each other would not.
-    const key = await nth(0).client.issueKey(keyBody({ usd_cap: 9, allowed_endpoints, on_cap: 'refuse' }));
+    // $5 to begin with. Either change fits alone; on top of each other both would only below the higher cap.
+    const key = await nth(0).client.issueKey(
+      keyBody({ usd_cap: round % 2 === 0 ? 9 : 100, allowed_endpoints, on_cap: 'refuse' }),
+    );
     const made = await nth(round).call(key.vault_key, { body: 'amount=500&currency=usd' });
     const path = `/stripe/v1/payment_intents/${made.json.id}`;
     const change = (index: number) =>
       nth(index).call(key.vault_key, { path, body: `amount=${900 - 100 * index}`, key: `raise:${round}:${index}` });
     expect(tally(await Promise.all([change(0), change(1)]))).toEqual({ '200': 2 });
+    const [first, second] = rig.sandbox.requests().filter((request) => path.endsWith(request.path));
+    expect(second!.atMs - first!.atMs).toBeGreaterThanOrEqual(delayMs - 1);
     const after = rig.sandbox.stats().stripe;
     const usd = after.chargedUsd + after.openUsd - chargedUsd - openUsd;
     expect([8, 9]).toContain(usd);
