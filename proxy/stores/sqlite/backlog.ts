@@ -4,9 +4,13 @@ import { join, sep } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type Database from 'better-sqlite3';
 import { StoreError } from '../store';
-import { APPLY_AFTER_MS, type FromThread, type ThreadData, type ToThread } from './thread';
+import type { FromThread, ThreadData, ToThread } from './thread';
 import { TableWorker, type Turn } from './turn';
 
+/** A row that changes twice within this time is written once. */
+const APPLY_AFTER_MS = 300;
+/** From so many bytes on nothing is waited for. */
+const APPLY_BYTES = 2 * 1024 * 1024;
 /** With more than this waiting nothing new is held: the tables can't keep up, or can't be written. */
 const WAITING_BYTES_MAX = 128 * 1024 * 1024;
 const RETRY_MS = 200;
@@ -27,8 +31,9 @@ export class Backlog {
   readonly #own: TableWorker;
   #thread: Worker | undefined;
   #ended: Promise<void> | undefined;
-  /** What waits for a turn of this thread's. */
+  /** What waits for a turn: of this thread's, or to be sent. */
   #waiting: Buffer[] = [];
+  #heldBytes = 0;
   #waitingBytes = 0;
   readonly #sizes: { readonly seq: number; readonly bytes: number }[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -54,12 +59,10 @@ export class Backlog {
     this.#added = seq;
     this.#waitingBytes += record.length;
     this.#sizes.push({ seq, bytes: record.length });
-    if (this.#thread !== undefined) {
-      this.#send({ record }, record);
-      return;
-    }
     this.#waiting.push(record);
-    if (this.#waitingBytes > this.#options.ownBytesMax) this.#startThread();
+    this.#heldBytes += record.length;
+    if (this.#heldBytes > this.#options.ownBytesMax) this.#thread ??= this.#startThread();
+    if (this.#heldBytes >= APPLY_BYTES && this.#thread !== undefined) this.#turn();
     else this.#later(APPLY_AFTER_MS);
   }
 
@@ -69,8 +72,7 @@ export class Backlog {
     const upTo = this.#added;
     return new Promise((resolve, reject) => {
       this.#flushes.push({ upTo, resolve, reject });
-      if (this.#thread === undefined) this.#turn();
-      else this.#send('flush');
+      this.#turn();
     });
   }
 
@@ -80,7 +82,7 @@ export class Backlog {
     if (this.#thread !== undefined) {
       let synced = false;
       this.#thread.on('message', (told: FromThread) => (synced ||= 'closed' in told && told.synced === this.#added));
-      this.#send('close');
+      this.#send(true);
       await this.#ended;
       return synced;
     }
@@ -94,13 +96,17 @@ export class Backlog {
     this.#timer ??= setTimeout(() => this.#turn(), ms);
   }
 
-  /** In this thread. */
   #turn(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    if (this.#thread !== undefined) {
+      this.#send(false);
+      return;
+    }
     try {
       const turn = this.#own.turn(this.#waiting);
       this.#waiting = [];
+      this.#heldBytes = 0;
       this.#turned(turn);
     } catch (error) {
       this.#isFailed(error instanceof Error ? error.message : String(error));
@@ -108,9 +114,7 @@ export class Backlog {
     }
   }
 
-  #startThread(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+  #startThread(): Worker {
     const { path, syncBytes } = this.#options;
     const workerData: ThreadData = { path, syncBytes };
     const thread = new Worker(threadFile(), { workerData });
@@ -125,13 +129,19 @@ export class Backlog {
         resolve();
       });
     });
-    this.#thread = thread;
-    for (const record of this.#waiting) this.#send({ record }, record);
-    this.#waiting = [];
+    return thread;
   }
 
-  #send(message: ToThread, record?: Buffer): void {
-    this.#thread?.postMessage(message, record === undefined ? [] : [record.buffer as ArrayBuffer]);
+  /** The buffers are the thread's from now on: nothing is copied. */
+  #send(close: boolean): void {
+    const records = this.#waiting;
+    this.#waiting = [];
+    this.#heldBytes = 0;
+    const message: ToThread = { records, close };
+    this.#thread?.postMessage(
+      message,
+      records.map(({ buffer }) => buffer as ArrayBuffer),
+    );
   }
 
   #turned(turn: Turn): void {

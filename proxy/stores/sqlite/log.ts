@@ -1,10 +1,10 @@
 /**
  * The durable word of every commit, before SQLite has it: two files beside the ledger, written in turn, each record
- * synced before anybody hears of it (`O_DSYNC`: one system call on a thread of libuv, so that a slow disk never blocks
+ * synced before anybody hears of it (`O_DSYNC`: one system call; on a thread of libuv, so that a slow disk does not block
  * the process). A file is written anew from its start once SQLite has, synced, all that it holds: its blocks are there
  * already, which makes a sync twice as fast.
  */
-import { closeSync, constants, existsSync, fsyncSync, openSync, readFileSync, rmSync, write } from 'node:fs';
+import { closeSync, constants, existsSync, fsyncSync, openSync, readFileSync, rmSync, write, writeSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { StoreError } from '../store';
@@ -12,6 +12,12 @@ import { recordAt } from './record';
 
 const writeAt = promisify(write);
 
+/**
+ * A record up to this size is written without a thread while that takes less than {@link QUICK_MS}: waking a thread, and
+ * this one again, costs more than to wait for a quick disk, and few calls are there that would wait too.
+ */
+const SMALL_BYTES = 16 * 1024;
+const QUICK_MS = 0.5;
 /** Grows by so much at a time, filled with zeros. */
 const GROW_BYTES = 1024 * 1024;
 
@@ -61,6 +67,8 @@ export class Log {
   readonly #fileBytes: number;
   #current: 0 | 1 = 0;
   #syncedSeq: number;
+  /** What small records took lately. */
+  #usualMs = 0;
   /** A record that failed may stand in the file nevertheless: the next one is written over it. */
   #failed = false;
 
@@ -87,7 +95,10 @@ export class Log {
     const file = this.#files[this.#current];
     this.#failed = true;
     await this.#grow(file, file.end + record.length);
-    await writeWhole(file.fd, record, file.end);
+    const started = performance.now();
+    if (record.length <= SMALL_BYTES && this.#usualMs < QUICK_MS) writeWholeSync(file.fd, record, file.end);
+    else await writeWhole(file.fd, record, file.end);
+    if (record.length <= SMALL_BYTES) this.#usualMs += (performance.now() - started - this.#usualMs) / 8;
     this.#failed = false;
     file.end += record.length;
     file.lastSeq = seq;
@@ -116,6 +127,10 @@ async function writeWhole(fd: number, bytes: Buffer, position: number): Promise<
   for (let at = 0; at < bytes.length;) {
     at += (await writeAt(fd, bytes, at, bytes.length - at, position + at)).bytesWritten;
   }
+}
+
+function writeWholeSync(fd: number, bytes: Buffer, position: number): void {
+  for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, position + at);
 }
 
 /** Else a file that was just made can be gone after a power cut. */
