@@ -16,7 +16,7 @@ import { WorkingSet } from '../workingSet';
 import { Backlog } from './backlog';
 import { Log, logPaths, readLog } from './log';
 import { encodeRecord, LAYOUTS } from './record';
-import { appliedIn, checkpoint, Driver, lock, openLedger } from './schema';
+import { appliedIn, checkpoint, lock, openLedger, sqliteCode } from './schema';
 import { TableWorker } from './turn';
 import { Unapplied } from './unapplied';
 
@@ -123,7 +123,8 @@ function storeOn(
         select.end.run();
       }
     } catch (cause) {
-      if (cause instanceof Driver.SqliteError) throw new StoreError(`SQLite: ${cause.code}`, { cause });
+      const code = sqliteCode(cause);
+      if (code !== undefined) throw new StoreError(`SQLite: ${code}`, { cause });
       throw cause;
     }
     return rows;

@@ -4,7 +4,7 @@ import { StoreError } from '../store';
 import { columnTypes, SCHEMA_VERSION, TABLES, type Table } from '../tables';
 import { loadDriver } from './driver';
 
-export const Driver: typeof Database = loadDriver();
+const Driver: typeof Database = loadDriver();
 
 /** Name of the `meta` row that tells up to which record of the log the tables are. */
 export const APPLIED = 'applied';
@@ -67,12 +67,22 @@ export function appliedIn(db: Database.Database): number {
   return Number(row?.value ?? 0);
 }
 
+/**
+ * SQLite's code of an error; undefined: it is none of SQLite's. Told by name: the native driver throws the class of
+ * whichever copy of it was loaded first in the process.
+ */
+export function sqliteCode(error: unknown): string | undefined {
+  return error instanceof Error && error.name === 'SqliteError'
+    ? String((error as { code?: unknown }).code)
+    : undefined;
+}
+
 function opening<T>(path: string, open: () => T): T {
   try {
     return open();
   } catch (cause) {
     if (cause instanceof StoreError) throw cause;
-    const code = cause instanceof Driver.SqliteError ? cause.code : String(cause);
+    const code = sqliteCode(cause) ?? String(cause);
     const busy = code.startsWith('SQLITE_BUSY');
     throw new StoreError(
       busy ? `The ledger ${path} is open in another process.` : `The ledger ${path} cannot be opened: ${code}.`,
