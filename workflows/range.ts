@@ -29,7 +29,7 @@ export async function runRange(options: RangeOptions): Promise<WindowEnd & { rea
   const { plan, range, position, gate, work, unitsMax, inlineOffset } = options;
   const { activitiesInFlight, bytesPerTask } = limitsOf(plan);
   const together = sendsTogether();
-  const { width, inside } = shapeOf(plan, range, { concurrency: options.concurrency, together });
+  const { width, inside } = shape(plan, options.concurrency, together ? sideBySide(plan, range) : null);
   const pages = new Pages({
     plan,
     range,
@@ -55,33 +55,31 @@ export async function runRange(options: RangeOptions): Promise<WindowEnd & { rea
   return { ...end, next: pages.next };
 }
 
-export interface Shape {
+interface Shape {
   /** Activities in flight. */
   readonly width: number;
   /** Records in flight inside each. */
   readonly inside: number;
 }
 
-/**
- * How the records in flight are divided over activities. From the end of one chunk to the begin of the next Temporal needs
- * some time, in which fewer records are in flight by those of one chunk: the more chunks run side by side, the less that
- * is. Each takes one of a worker's slots, though.
- */
-export function shapeOf(
-  { call, recordsPerActivity }: Pick<LimitedPlan, 'call' | 'recordsPerActivity'>,
-  { records }: Pick<ShardRange, 'records'>,
-  { concurrency, together }: { readonly concurrency: number; readonly together: boolean },
-): Shape {
-  if (call.kind !== 'endpoint' || recordsPerActivity === 1) return { width: concurrency, inside: 1 };
-  // The records of a reader are not known beforehand.
-  const chunks = records === 0 ? Number.POSITIVE_INFINITY : Math.ceil(records / recordsPerActivity);
-  const share = Math.floor(concurrency / Math.min(chunks, CHUNKS_SIDE_BY_SIDE));
-  // Before the patch, as few chunks as could be.
-  const wanted = together ? Math.max(RECORDS_INSIDE.min, share) : concurrency;
-  const inside = Math.min(recordsPerActivity, concurrency, wanted, RECORDS_INSIDE.max);
+/** `chunks`: so many are to run side by side; null: as few as can be, as before {@link sendsTogether}. */
+function shape(plan: LimitedPlan, concurrency: number, chunks: number | null): Shape {
+  if (plan.call.kind !== 'endpoint' || plan.recordsPerActivity === 1) return { width: concurrency, inside: 1 };
+  const share = chunks === null ? concurrency : Math.max(RECORDS_INSIDE.min, Math.floor(concurrency / chunks));
+  const inside = Math.min(plan.recordsPerActivity, concurrency, share, RECORDS_INSIDE.max);
   return { width: Math.max(1, Math.floor(concurrency / inside)), inside };
 }
 
 /** Records in flight inside one chunk: several chunks side by side share them out over the workers. */
 const RECORDS_INSIDE = { min: 5, max: 25 };
+/**
+ * From the end of one chunk to the begin of the next, Temporal needs some time in which fewer records are in flight, by
+ * those of one chunk: the more chunks run side by side, the less that is. Each takes one of a worker's slots, though.
+ */
 const CHUNKS_SIDE_BY_SIDE = 10;
+
+/** A range of few chunks has no more. The records of a reader are not known beforehand. */
+function sideBySide({ recordsPerActivity }: LimitedPlan, { records }: ShardRange): number {
+  const chunks = records === 0 ? CHUNKS_SIDE_BY_SIDE : Math.ceil(records / recordsPerActivity);
+  return Math.min(CHUNKS_SIDE_BY_SIDE, chunks);
+}
