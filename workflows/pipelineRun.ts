@@ -102,7 +102,10 @@ async function callRecords(run: Run, plan: LimitedPlan, gate: Gate): Promise<rea
     gate,
     work: run.work,
     unitsMax: Number.MAX_SAFE_INTEGER,
-    onFlight: (inFlight) => run.flying(inFlight),
+    onFlight: (inFlight) => {
+      run.inFlight = inFlight;
+      run.show();
+    },
     onFatal: (failure) => run.fail(failure),
   });
   return doubts;

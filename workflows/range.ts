@@ -6,7 +6,7 @@ import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import type { Outcome, ShardRange } from '../activities/contract/plan';
 import { Pages } from './pages';
 import { unitMaker } from './units';
-import { runWindow, sendsTogether, type WindowEnd, type WindowOptions } from './window';
+import { runWindow, type WindowEnd, type WindowOptions } from './window';
 
 export interface RangeOptions {
   readonly plan: LimitedPlan;
@@ -28,8 +28,7 @@ export interface RangeOptions {
 export async function runRange(options: RangeOptions): Promise<WindowEnd & { readonly next: Position | null }> {
   const { plan, range, position, gate, work, unitsMax, inlineOffset } = options;
   const { activitiesInFlight, bytesPerTask } = limitsOf(plan);
-  const together = sendsTogether();
-  const { width, inside } = shape(plan, options.concurrency, together ? sideBySide(plan, range) : null);
+  const { width, inside } = shape(plan, options.concurrency);
   const pages = new Pages({
     plan,
     range,
@@ -45,7 +44,6 @@ export async function runRange(options: RangeOptions): Promise<WindowEnd & { rea
     pages,
     gate,
     work,
-    together,
     width: Math.min(width, activitiesInFlight),
     bytesPerTask,
     counts,
@@ -55,31 +53,12 @@ export async function runRange(options: RangeOptions): Promise<WindowEnd & { rea
   return { ...end, next: pages.next };
 }
 
-interface Shape {
-  /** Activities in flight. */
-  readonly width: number;
-  /** Records in flight inside each. */
-  readonly inside: number;
-}
-
-/** `chunks`: so many are to run side by side; null: as few as can be, as before {@link sendsTogether}. */
-function shape(plan: LimitedPlan, concurrency: number, chunks: number | null): Shape {
-  if (plan.call.kind !== 'endpoint' || plan.recordsPerActivity === 1) return { width: concurrency, inside: 1 };
-  const share = chunks === null ? concurrency : Math.max(RECORDS_INSIDE.min, Math.floor(concurrency / chunks));
-  const inside = Math.min(plan.recordsPerActivity, concurrency, share, RECORDS_INSIDE.max);
+/** So many activities in flight, with so many records in flight inside each. */
+function shape(plan: LimitedPlan, concurrency: number): { readonly width: number; readonly inside: number } {
+  const chunked = plan.call.kind === 'endpoint' && plan.recordsPerActivity > 1;
+  const inside = chunked ? Math.min(plan.recordsPerActivity, concurrency, RECORDS_INSIDE_MAX) : 1;
   return { width: Math.max(1, Math.floor(concurrency / inside)), inside };
 }
 
-/** Records in flight inside one chunk: several chunks side by side share them out over the workers. */
-const RECORDS_INSIDE = { min: 5, max: 25 };
-/**
- * From the end of one chunk to the begin of the next, Temporal needs some time in which fewer records are in flight, by
- * those of one chunk: the more chunks run side by side, the less that is. Each takes one of a worker's slots, though.
- */
-const CHUNKS_SIDE_BY_SIDE = 10;
-
-/** A range of few chunks has no more. The records of a reader are not known beforehand. */
-function sideBySide({ recordsPerActivity }: LimitedPlan, { records }: ShardRange): number {
-  const chunks = records === 0 ? CHUNKS_SIDE_BY_SIDE : Math.ceil(records / recordsPerActivity);
-  return Math.min(CHUNKS_SIDE_BY_SIDE, chunks);
-}
+/** Records in flight inside one chunk: a few chunks side by side share them out over the workers. */
+const RECORDS_INSIDE_MAX = 25;

@@ -44,7 +44,6 @@ export class Run {
   broadcast: (control: Control) => void = () => undefined;
   #ending = false;
   #ended = false;
-  #showing = false;
   #stop: Stop | undefined;
   #capUsd: number | null = null;
 
@@ -142,17 +141,6 @@ export class Run {
 
   show(): void {
     setCurrentDetails(detailsOf(this.view()));
-  }
-
-  /** Calls in flight. Of many that begin or end at once, the last is shown. */
-  flying(inFlight: number): void {
-    this.inFlight = inFlight;
-    if (this.#showing) return;
-    this.#showing = true;
-    void Promise.resolve().then(() => {
-      this.#showing = false;
-      this.show();
-    });
   }
 
   view(): RunStatusView {
