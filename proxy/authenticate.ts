@@ -25,14 +25,12 @@ export class Authenticator {
     return vaultKey === undefined ? undefined : this.#known.get(vaultKey);
   }
 
-  /** Throws {@link Refusal} `key_invalid` for a missing or false vault key. */
+  /** For those not seen before. Throws {@link Refusal} `key_invalid` for a missing or false vault key. */
   async authenticate(authorization: string | undefined): Promise<KeyFacts> {
     const vaultKey = vaultKeyIn(authorization);
     if (vaultKey === undefined) {
       throw new Refusal('key_invalid', 'key_invalid: no vault key; give it as Bearer token or as Basic password.');
     }
-    const known = this.#known.get(vaultKey);
-    if (known !== undefined) return known;
     const keyId = this.#seal.keyIdOf(vaultKey);
     const row = keyId && (await this.#ledger.submit((rows) => rows.get('keys', keyId)));
     if (!row) throw new Refusal('key_invalid', 'key_invalid: this is not a vault key that was issued here.');

@@ -224,9 +224,14 @@ describe('outcomes while Postgres is down', () => {
     }
   }
 
-  async function executedWhileDown() {
+  async function executedWhileDown({ cap = 100, spools = true } = {}) {
     rig = await startReplicas(server, 1, 300);
-    const key = await nth(0).client.issueKey(keyBody({ usd_cap: 100 }));
+    const key = await nth(0).client.issueKey(keyBody({ usd_cap: cap }));
+    if (!spools) {
+      // Its folder is a file now, in which nobody can write another, not even root.
+      rmdirSync(nth(0).spool);
+      writeFileSync(nth(0).spool, '');
+    }
     const calls = parallel(5, 5, (index) => nth(0).call(key.vault_key, { key: `down:${index}` }));
     await until('all are at the vendor', () => rig.sandbox.requests().length === 5 || undefined);
     await server.stop();
@@ -247,38 +252,24 @@ describe('outcomes while Postgres is down', () => {
   });
 
   test('that cannot be spooled either: callers hear outcome_unknown, the money stays held, and it is settled once Postgres is back', async () => {
-    rig = await startReplicas(server, 1, 300);
-    const key = await nth(0).client.issueKey(keyBody({ usd_cap: 25 }));
-    // Its folder is a file now, in which nobody can write another, not even root.
-    rmdirSync(nth(0).spool);
-    writeFileSync(nth(0).spool, '');
-    const calls = parallel(5, 5, (index) => nth(0).call(key.vault_key, { key: `lost:${index}` }));
-    await until('all are at the vendor', () => rig.sandbox.requests().length === 5 || undefined);
-    await server.stop();
-    expect(tally(await calls)).toEqual({ '504 outcome_unknown': 5 });
+    const { key, answers } = await executedWhileDown({ cap: 25, spools: false });
+    expect(tally(answers)).toEqual({ '504 outcome_unknown': 5 });
     expect(nth(0).log()).toContain('an outcome cannot be spooled; its money stays held');
     await server.start();
-    const again = await parallel(5, 5, (index) => untilAnswered(key.vault_key, `lost:${index}`));
+    const again = await parallel(5, 5, (index) => untilAnswered(key.vault_key, `down:${index}`));
     expect(tally(again)).toEqual({ '200': 5 });
     expect(await books({ client: nth(0).client, sandbox: rig.sandbox }, key.key_id)).toEqual(balanced(5, 25));
     expect((await nth(0).call(key.vault_key)).code).toBe('cap_exhausted');
   });
 
   test('that cannot be spooled, and then the process is killed too: held until their own retry, and executed once', async () => {
-    rig = await startReplicas(server, 1, 300);
-    const key = await nth(0).client.issueKey(keyBody({ usd_cap: 25 }));
-    rmdirSync(nth(0).spool);
-    writeFileSync(nth(0).spool, '');
-    const calls = parallel(5, 5, (index) => nth(0).call(key.vault_key, { key: `lost:${index}` }));
-    await until('all are at the vendor', () => rig.sandbox.requests().length === 5 || undefined);
-    await server.stop();
-    await calls;
+    const { key } = await executedWhileDown({ cap: 25, spools: false });
     await nth(0).signal('SIGKILL');
     await server.start();
     const next = await rig.start();
     expect((await next.client.getKey(key.key_id)).spend).toMatchObject({ held_usd: 25, settled_usd: 0 });
     expect((await next.call(key.vault_key, { key: 'new' })).status).toBe(429);
-    const again = await parallel(5, 5, (index) => untilAnswered(key.vault_key, `lost:${index}`, next));
+    const again = await parallel(5, 5, (index) => untilAnswered(key.vault_key, `down:${index}`, next));
     expect(tally(again)).toEqual({ '200': 5 });
     expect(await books({ client: next.client, sandbox: rig.sandbox }, key.key_id)).toEqual(balanced(5, 25));
   }, 120_000);

@@ -70,6 +70,18 @@ function lastRecord(path: string) {
   return last;
 }
 
+/** What is there after a crash that left a file of the log damaged. */
+async function valuesAfter(path: string, file: string, damage: (bytes: Buffer) => void, names: readonly string[]) {
+  const copy = crashed(path);
+  const bytes = readFileSync(file);
+  damage(bytes);
+  writeFileSync(join(copy, '..', basename(file)), bytes);
+  const again = openSqlite(copy);
+  const values = await valuesIn(again, names);
+  await again.close();
+  return values;
+}
+
 test('a commit whose writing was cut short at any byte never happened, and all before it did', async () => {
   const path = newPath();
   const store = openSqlite(path);
@@ -78,19 +90,13 @@ test('a commit whose writing was cut short at any byte never happened, and all b
   expect(to - from).toBeGreaterThan(50);
   const names = ['n0', 'n1', 'n2', 'n3', 'n4'];
   for (let cut = from; cut < to; cut += 7) {
-    const copy = crashed(path);
-    const torn = readFileSync(file);
-    torn.fill(0, cut, to);
-    writeFileSync(join(copy, '..', basename(file)), torn);
-    const again = openSqlite(copy);
-    expect(await valuesIn(again, names)).toEqual({
+    expect(await valuesAfter(path, file, (bytes) => bytes.fill(0, cut, to), names)).toEqual({
       n0: 'value 0',
       n1: 'value 1',
       n2: 'value 2',
       n3: 'value 3',
       n4: undefined,
     });
-    await again.close();
   }
   const whole = openSqlite(crashed(path));
   expect(await valuesIn(whole, ['n4'])).toEqual({ n4: 'value 4' });
@@ -105,13 +111,8 @@ test('a bit that fell over is not taken for a record', async () => {
   await put(store, 'a', 'after');
   const { file, from, to } = lastRecord(path);
   for (let at = from; at < to; at += 5) {
-    const copy = crashed(path);
-    const bytes = readFileSync(file);
-    bytes[at] = (bytes[at] ?? 0) ^ 4;
-    writeFileSync(join(copy, '..', basename(file)), bytes);
-    const again = openSqlite(copy);
-    expect(await valuesIn(again, ['a'])).toEqual({ a: 'before' });
-    await again.close();
+    const flip = (bytes: Buffer) => bytes.writeUInt8(bytes.readUInt8(at) ^ 4, at);
+    expect(await valuesAfter(path, file, flip, ['a'])).toEqual({ a: 'before' });
   }
   await store.close();
 });

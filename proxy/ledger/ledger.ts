@@ -205,7 +205,7 @@ export class Ledger {
           return { failed: false, value: rows.attempt(operation, now) };
         } catch (error) {
           // A store that fails while it loads fails the whole commit, not this operation.
-          if (isStoreFailure(error)) throw error;
+          if (error instanceof StoreError) throw error;
           return { failed: true, value: error };
         }
       });
@@ -219,8 +219,4 @@ export class Ledger {
     this.#queue.unshift(...kept);
     return kept.length > 0 ? RETRY_MS : 0;
   }
-}
-
-function isStoreFailure(error: unknown): boolean {
-  return error instanceof StoreError || (error instanceof Error && error.name === 'SqliteError');
 }

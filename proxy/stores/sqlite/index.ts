@@ -109,23 +109,18 @@ function storeOn(
     const known = recent.get(table, id);
     if (known !== undefined) return known;
     const slot = unapplied.get(table, id);
-    return slot === undefined ? (select.rows[table].get(id) as RowTypes[T] | undefined) : slot.row;
+    if (slot !== undefined) return slot.row;
+    return ofSqlite(() => select.rows[table].get(id) as RowTypes[T] | undefined);
   }
 
   function changed(work: (rows: Rows, now: number) => void, now: number): WorkingSet {
     const rows = new WorkingSet(load);
+    // One read of the tables for all rows, and SQLite need not look for changes at each.
+    ofSqlite(() => select.begin.run());
     try {
-      // One read of the tables for all rows, and SQLite need not look for changes at each.
-      select.begin.run();
-      try {
-        work(rows, now);
-      } finally {
-        select.end.run();
-      }
-    } catch (cause) {
-      const code = sqliteCode(cause);
-      if (code !== undefined) throw new StoreError(`SQLite: ${code}`, { cause });
-      throw cause;
+      work(rows, now);
+    } finally {
+      select.end.run();
     }
     return rows;
   }
@@ -187,6 +182,17 @@ function storeOn(
       locked.close();
     },
   };
+}
+
+/** What SQLite throws is a failure of the store, which the ledger tells from one operation's. */
+function ofSqlite<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    const code = sqliteCode(cause);
+    if (code === undefined) throw cause;
+    throw new StoreError(`SQLite: ${code}`, { cause });
+  }
 }
 
 /** Which file is at the path, as far as the system tells files apart; undefined: none. */

@@ -14,32 +14,24 @@ export const APPLIED = 'applied';
  * behind that must be cleaned up. Throws {@link StoreError} when another process has it.
  */
 export function lock(path: string): Database.Database {
-  return opening(path, () => {
-    const db = new Driver(`${path}-lock`, { timeout: 2_000 });
-    try {
-      db.exec('BEGIN EXCLUSIVE');
-      return db;
-    } catch (cause) {
-      db.close();
-      throw cause;
-    }
-  });
+  return opening(
+    path,
+    () => new Driver(`${path}-lock`, { timeout: 2_000 }),
+    (db) => db.exec('BEGIN EXCLUSIVE'),
+  );
 }
 
 /** Throws {@link StoreError} when the file was written by a newer version, or cannot be written. */
 export function openLedger(path: string): Database.Database {
-  return opening(path, () => {
-    const db = connect(path);
-    try {
+  return opening(
+    path,
+    () => connect(path),
+    (db) => {
       db.exec('BEGIN IMMEDIATE');
       migrate(db);
       db.exec('COMMIT');
-      return db;
-    } catch (cause) {
-      db.close();
-      throw cause;
-    }
-  });
+    },
+  );
 }
 
 /** One more connection to a ledger that is open. */
@@ -77,10 +69,14 @@ export function sqliteCode(error: unknown): string | undefined {
     : undefined;
 }
 
-function opening<T>(path: string, open: () => T): T {
+function opening(path: string, open: () => Database.Database, begin: (db: Database.Database) => void) {
+  let db: Database.Database | undefined;
   try {
-    return open();
+    db = open();
+    begin(db);
+    return db;
   } catch (cause) {
+    db?.close();
     if (cause instanceof StoreError) throw cause;
     const code = sqliteCode(cause) ?? String(cause);
     const busy = code.startsWith('SQLITE_BUSY');
