@@ -60,13 +60,12 @@ export function appliedIn(db: Database.Database): number {
 }
 
 /**
- * SQLite's code of an error; undefined: it is none of SQLite's. Told by name: the native driver throws the class of
- * whichever copy of it was loaded first in the process.
+ * SQLite's code of an error; undefined: it is none of SQLite's. Told by what it looks like: the native driver throws the
+ * class of whichever copy of it was loaded first in the process, which need not be one that this module knows.
  */
 export function sqliteCode(error: unknown): string | undefined {
-  return error instanceof Error && error.name === 'SqliteError'
-    ? String((error as { code?: unknown }).code)
-    : undefined;
+  const { name, code } = (error ?? {}) as { readonly name?: unknown; readonly code?: unknown };
+  return name === 'SqliteError' && typeof code === 'string' ? code : undefined;
 }
 
 function opening(path: string, open: () => Database.Database, begin: (db: Database.Database) => void) {
