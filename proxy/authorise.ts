@@ -16,16 +16,18 @@ export interface Authorised {
  * Throws {@link Refusal} `endpoint_forbidden`, `endpoint_unpriced` or `endpoint_not_allowed`.
  */
 export function allowedRoute(facts: KeyFacts, vendor: Vendor, method: string, path: string): RouteMatch {
+  const forbidden = isForbidden(vendor, method, path);
+  const match = matchRoute(vendor, method, path);
+  if (!forbidden && match !== undefined && facts.allowed.has(match.route.name)) return match;
+
   const attempted = `${method} ${path}`;
   const allowed = { attempted, allowed_endpoints: [...facts.allowed] };
-  if (isForbidden(vendor, method, path)) {
+  if (forbidden) {
     const text = `endpoint_forbidden: ${attempted} hands out secrets or controls the account; no vault key may call it.`;
     throw new Refusal('endpoint_forbidden', text, allowed);
   }
-  const match = matchRoute(vendor, method, path);
   if (match === undefined) throw unknownRoute(vendor, attempted, allowed);
   const { name } = match.route;
-  if (facts.allowed.has(name)) return match;
   const list = [...facts.allowed].join(', ');
   const text = `endpoint_not_allowed: ${attempted} is not on this key's allowlist; "${name}" would allow it (now: ${list}).`;
   throw new Refusal('endpoint_not_allowed', text, allowed);

@@ -45,7 +45,11 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const requestId = newId('req');
     let vendor: Vendor | undefined;
     try {
-      return await attempt(incoming, requestId, (known) => (vendor = known));
+      const { authorization } = incoming.headers;
+      const seen = steps.authenticator.seenBefore(authorization);
+      const facts = seen ?? (await steps.authenticator.authenticate(authorization));
+      vendor = vendorOf(facts);
+      return await attempt(incoming, facts, vendor, requestId);
     } catch (error) {
       if (error === CLIENT_GONE) return undefined;
       const refusal = asRefusal(error, steps.logger);
@@ -55,16 +59,14 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     }
   };
 
-  async function attempt(incoming: DataRequest, requestId: string, shape: (vendor: Vendor) => void): Promise<Reply> {
-    const { authorization } = incoming.headers;
-    const seen = steps.authenticator.seenBefore(authorization);
-    const facts = seen ?? (await steps.authenticator.authenticate(authorization));
+  function vendorOf(facts: KeyFacts): Vendor {
     const vendor = steps.vendors.get(facts.vendor);
-    if (vendor === undefined) {
-      const text = `account_not_allowed: the proxy has no vendor ${facts.vendor} any more.`;
-      throw new Refusal('account_not_allowed', text);
-    }
-    shape(vendor);
+    if (vendor !== undefined) return vendor;
+    const text = `account_not_allowed: the proxy has no vendor ${facts.vendor} any more.`;
+    throw new Refusal('account_not_allowed', text);
+  }
+
+  async function attempt(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, requestId: string): Promise<Reply> {
     const call = callFacts(incoming, facts, newId('call'), steps.epoch, vendor.idempotencyHeader);
     let passage: Passage;
     try {
@@ -72,7 +74,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     } catch (error) {
       throw await recorded(call, error);
     }
-    return spend(passage);
+    return await spend(passage);
   }
 
   /** Reads and authorises, without the store. */
@@ -111,9 +113,10 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
 
     const release: (() => void)[] = [];
     try {
-      if (scope !== undefined) release.push(await turn(claims, scope, passage, 'its idempotency key'));
-      if (twin !== undefined) release.push(await turn(claims, twin, passage, 'the same content'));
-      if (object !== undefined) release.push(await turn(objects, object, passage, object));
+      const inTurn = (flights: Flights, name: string, what: string) => turn(flights, name, passage, what);
+      if (scope) release.push(claims.takeFree(scope) ?? (await inTurn(claims, scope, 'its idempotency key')));
+      if (twin) release.push(claims.takeFree(twin) ?? (await inTurn(claims, twin, 'the same content')));
+      if (object) release.push(objects.takeFree(object) ?? (await inTurn(objects, object, object)));
       const keyed = route.idempotent && request.method === 'POST' ? (key ?? ownKey(call.callId)) : undefined;
       const shared = object !== undefined && !ledger.store.exclusive;
       const errand = { claim, twin: twin ?? null, turn: shared ? `object/${object}` : undefined };
@@ -124,7 +127,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   async function turn(flights: Flights, name: string, { call }: Passage, what: string): Promise<() => void> {
-    const giveBack = flights.takeFree(name) ?? (await flights.take(name, steps.claimWaitMs));
+    const giveBack = await flights.take(name, steps.claimWaitMs);
     if (giveBack !== undefined) return giveBack;
     const text = `idempotency_in_progress: another call with ${what} has not ended yet; try again.`;
     throw await recorded(call, new Refusal('idempotency_in_progress', text, { retry_after_seconds: 1 }));
@@ -180,7 +183,15 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       slot ??= pacer.take();
       const reserving = slot === undefined ? { ...input, unpaced: true } : input;
       const asked = moment();
-      const { reserved, now } = await heldWith(slot, pacer, reserving);
+      const held = ledger.hold((rows, at) => ({ reserved: reserve(rows, at, reserving), now: at }), call.callId);
+      let came: Awaited<typeof held>;
+      try {
+        came = await held;
+      } catch (error) {
+        if (slot !== undefined) pacer.giveBack(slot);
+        throw error;
+      }
+      const { reserved, now } = came;
       if (reserved.kind === 'held' || reserved.kind === 'resend') {
         assert(slot !== undefined);
         // The store's clock says how long; ours, from before it was asked, say since when.
@@ -229,15 +240,6 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
           await waitForBudget(reserved, passage, deadline);
           break;
       }
-    }
-  }
-
-  async function heldWith(slot: Slot | undefined, pacer: Pacer, input: ReserveInput) {
-    try {
-      return await ledger.holdFor(input.call.callId, (rows, now) => ({ reserved: reserve(rows, now, input), now }));
-    } catch (error) {
-      if (slot !== undefined) pacer.giveBack(slot);
-      throw error;
     }
   }
 

@@ -1,8 +1,14 @@
 import { randomBytes } from 'node:crypto';
 
-const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
+const ALPHABET = Buffer.from('0123456789abcdefghjkmnpqrstvwxyz');
+const TIME_DIGITS = 10;
+const COUNTER_AT = TIME_DIGITS;
+const RANDOM_AT = COUNTER_AT + 2;
+const DIGITS = 26;
+
+/** The id that was made last, written over by the next. */
+const digits = Buffer.alloc(DIGITS);
 let lastMs = 0;
-let lastText = '';
 let counter = 0;
 let pool = Buffer.alloc(0);
 let used = 0;
@@ -17,24 +23,27 @@ export function newId(prefix: 'call' | 'key' | 'req'): string {
   if (now > lastMs) {
     counter = 0;
     lastMs = now;
-    lastText = base32(now, 10);
+    writeNumber(now, 0, TIME_DIGITS);
   } else {
     counter += 1;
   }
-  return `${prefix}_${lastText}${base32(counter % 32 ** 2, 2)}${randomText(14)}`;
+  writeNumber(counter, COUNTER_AT, RANDOM_AT - COUNTER_AT);
+  const random = fewRandomBytes(DIGITS - RANDOM_AT);
+  for (let index = 0; index < random.length; index += 1) writeDigit(random[index] ?? 0, RANDOM_AT + index);
+  return `${prefix}_${digits.toString('latin1')}`;
 }
 
-function base32(value: number, digits: number): string {
-  let text = '';
-  for (let rest = value; text.length < digits; rest = Math.floor(rest / 32)) text = ALPHABET[rest % 32] + text;
-  return text;
+/** Its last digits to the base of 32. */
+function writeNumber(value: number, from: number, count: number): void {
+  let rest = value;
+  for (let index = from + count - 1; index >= from; index -= 1) {
+    writeDigit(rest % 32, index);
+    rest = Math.floor(rest / 32);
+  }
 }
 
-function randomText(digits: number): string {
-  const bytes = fewRandomBytes(digits);
-  let text = '';
-  for (let index = 0; index < digits; index += 1) text += ALPHABET.charAt((bytes[index] ?? 0) % 32);
-  return text;
+function writeDigit(value: number, index: number): void {
+  digits[index] = ALPHABET[value % 32] ?? 0;
 }
 
 /** Random bytes, drawn in large pieces: one system call for some hundred ids. */

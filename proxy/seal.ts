@@ -3,8 +3,10 @@ import {
   createCipheriv,
   createDecipheriv,
   createHmac,
+  createSecretKey,
   hash,
   hkdfSync,
+  type KeyObject,
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto';
@@ -19,7 +21,7 @@ const SEAL_ID_BYTES = 4;
 
 interface Master {
   readonly vault: Buffer;
-  readonly seal: Buffer;
+  readonly seal: KeyObject;
   /** Tells which master key sealed an answer. */
   readonly sealId: Buffer;
   /** Stored in the ledger, so that a start with another key is noticed. */
@@ -55,7 +57,9 @@ export class Seal {
     const nonce = fewRandomBytes(NONCE_BYTES);
     const cipher = createCipheriv('aes-256-gcm', this.#newest.seal, nonce).setAAD(Buffer.from(boundTo));
     const sealed = cipher.update(plain);
-    return Buffer.concat([this.#newest.sealId, nonce, sealed, cipher.final(), cipher.getAuthTag()]);
+    // Of a stream cipher nothing is left for the end.
+    cipher.final();
+    return Buffer.concat([this.#newest.sealId, nonce, sealed, cipher.getAuthTag()]);
   }
 
   /** Throws when the answer was sealed under a master key that is not given any more, or was tampered with. */
@@ -93,7 +97,8 @@ function derive(masterKey: string): Master {
   const key = (purpose: string) => Buffer.from(hkdfSync('sha256', masterKey, 'keybrake', purpose, 32));
   return {
     vault: key('vault key'),
-    seal: key('sealed answer'),
+    // Node 24 takes four times as long for a cipher whose key comes as bytes.
+    seal: createSecretKey(key('sealed answer')),
     sealId: key('seal id').subarray(0, SEAL_ID_BYTES),
     check: key('check').toString('hex'),
   };

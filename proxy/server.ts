@@ -1,5 +1,12 @@
 /** The sockets: reads requests, hands vendor calls to `handle` and the rest to the control plane, drains on close. */
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Reply } from './answers';
@@ -27,11 +34,14 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
   let draining = false;
   const open = new Set<ServerResponse>();
   const listener: RequestListener = (request, response) => {
+    if (!CONTROL_PATH.test(request.url ?? '')) {
+      dataPlane(parts, request, response, () => draining);
+      return;
+    }
     if (draining) response.setHeader('connection', 'close');
     open.add(response);
     response.once('close', () => open.delete(response));
-    if (CONTROL_PATH.test(request.url ?? '')) parts.control(request, response);
-    else dataPlane(parts, request, response);
+    parts.control(request, response);
   };
   const server: Server = parts.tls === undefined ? createServer(listener) : createTlsServer(parts.tls, listener);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
@@ -49,7 +59,7 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
     url: `${parts.tls === undefined ? 'http' : 'https'}://${shown}:${address.port}`,
     async drain(timeoutMs) {
       draining = true;
-      // Else the connections of calls in flight stay open after their answers, and the drain waits for the time-out.
+      // Else the connections of requests in flight stay open after their answers, and the drain waits for the time-out.
       for (const response of open) if (!response.headersSent) response.setHeader('connection', 'close');
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
@@ -61,7 +71,12 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
 }
 
 /** A client that goes away in the middle of its body is dropped: nothing was reserved. */
-function dataPlane(parts: ServerParts, request: IncomingMessage, response: ServerResponse): void {
+function dataPlane(
+  { handle }: ServerParts,
+  request: IncomingMessage,
+  response: ServerResponse,
+  draining: () => boolean,
+): void {
   const chunks: Buffer[] = [];
   let bytes = 0;
   request.on('data', (chunk: Buffer) => {
@@ -71,24 +86,34 @@ function dataPlane(parts: ServerParts, request: IncomingMessage, response: Serve
   request.on('end', () => {
     const [only] = chunks;
     const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
-    void answer(parts, request, response, bytes > BODY_BYTES_MAX ? undefined : whole);
+    const incoming = incomingCall(request, response, bytes > BODY_BYTES_MAX ? undefined : whole);
+    void handle(incoming).then((reply) => answer(response, reply, draining()));
   });
   request.on('error', () => undefined);
 }
 
-async function answer(
-  { handle }: ServerParts,
+function incomingCall(
   { method = 'GET', url = '/', headers }: IncomingMessage,
   response: ServerResponse,
   body: Buffer | undefined,
-): Promise<void> {
-  const gone = () => response.destroyed;
-  const onGone = (leave: () => void) => {
-    response.once('close', leave);
-    return () => void response.off('close', leave);
+): DataRequest {
+  return {
+    method,
+    url,
+    headers,
+    body,
+    gone: () => response.destroyed,
+    onGone(leave) {
+      response.once('close', leave);
+      return () => void response.off('close', leave);
+    },
   };
-  const reply = await handle({ method, url, headers, body, gone, onGone });
+}
+
+function answer(response: ServerResponse, reply: Reply | undefined, last: boolean): void {
   if (reply === undefined || response.destroyed) return;
-  response.writeHead(reply.status, Object.assign({ 'content-length': reply.body.length }, reply.headers));
+  const headers: OutgoingHttpHeaders = Object.assign({ 'content-length': reply.body.length }, reply.headers);
+  if (last) headers['connection'] = 'close';
+  response.writeHead(reply.status, headers);
   response.end(reply.body);
 }

@@ -62,7 +62,7 @@ describe('a lost answer to COMMIT', () => {
     const input = reserveInput(facts, { price: fixed(3) });
     const cut = wire.cutAt('commit answered').then(() => wire.refuse(true));
     const { callId } = input.call;
-    const answer = ledger.holdFor(callId, (rows, now) => reserve(rows, now, input).kind);
+    const answer = ledger.hold((rows, now) => reserve(rows, now, input).kind, callId);
     await expect(answer).rejects.toMatchObject({ name: 'StoreError', uncertain: true });
     await cut;
     const other = await open();

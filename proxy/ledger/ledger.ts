@@ -17,6 +17,8 @@ interface Pending {
   readonly reject: (error: unknown) => void;
   /** Must not be lost: is tried again until the store takes it. */
   readonly essential: boolean;
+  /** The call whose money it holds. */
+  readonly holdsFor: string | undefined;
 }
 
 /** What came of an operation: its value, or what it threw. */
@@ -69,22 +71,13 @@ export class Ledger {
     return this.#enqueue(operation, true);
   }
 
-  /** Like {@link submit} for what would hold new money: refused while the disk is nearly full. */
-  hold<T>(operation: Operation<T>): Promise<T> {
-    if (!this.store.acceptsHolds())
-      return Promise.reject(new StoreError('The ledger was moved, or its disk is nearly full.'));
-    return this.#enqueue(operation, false);
-  }
-
-  /** {@link hold} for a call; when nobody can say whether it was held, it is given back once the store can be written. */
-  holdFor<T>(callId: string, operation: Operation<T>): Promise<T> {
-    return this.hold(operation).catch((error: unknown) => {
-      if (error instanceof StoreError && error.uncertain) {
-        // Nothing was sent, and it only fails where there was no such hold.
-        this.record((rows, now) => giveBack(rows, now, callId)).catch(() => undefined);
-      }
-      throw error;
-    });
+  /**
+   * Like {@link submit} for what would hold new money: refused while the disk is nearly full. When nobody can say whether
+   * it was held for the call, it is given back once the store can be written.
+   */
+  hold<T>(operation: Operation<T>, callId?: string): Promise<T> {
+    if (this.store.acceptsHolds()) return this.#enqueue(operation, false, callId);
+    return Promise.reject(new StoreError('The ledger was moved, or its disk is nearly full.'));
   }
 
   /**
@@ -157,9 +150,9 @@ export class Ledger {
     while (this.#committing || this.#queue.length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
   }
 
-  #enqueue<T>(operation: Operation<T>, essential: boolean): Promise<T> {
+  #enqueue<T>(operation: Operation<T>, essential: boolean, holdsFor?: string): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#queue.push({ operation, resolve: resolve as (value: unknown) => void, reject, essential });
+      this.#queue.push({ operation, resolve: resolve as (value: unknown) => void, reject, essential, holdsFor });
       this.#schedule();
     });
   }
@@ -215,8 +208,16 @@ export class Ledger {
 
   #failed(batch: readonly Pending[], error: unknown): number {
     const kept = batch.filter(({ essential }) => essential);
-    for (const { essential, reject } of batch) if (!essential) reject(error);
     this.#queue.unshift(...kept);
+    for (const { essential, reject, holdsFor } of batch) {
+      if (!essential) reject(error);
+      if (holdsFor !== undefined && error instanceof StoreError && error.uncertain) this.#takeBack(holdsFor);
+    }
     return kept.length > 0 ? RETRY_MS : 0;
+  }
+
+  /** Nothing was sent for the call; where there is no such hold, it fails and nobody minds. */
+  #takeBack(callId: string): void {
+    this.record((rows, now) => giveBack(rows, now, callId)).catch(() => undefined);
   }
 }

@@ -4,12 +4,6 @@ import { type NewEvent, type RowTypes, TABLES, type TableName } from './tables';
 type AnyRow = RowTypes[TableName];
 type Loader = <T extends TableName>(table: T, id: string) => RowTypes[T] | undefined;
 
-interface Slot {
-  row: AnyRow | undefined;
-  readonly stored: boolean;
-  dirty: boolean;
-}
-
 export interface Change {
   readonly table: TableName;
   readonly id: string;
@@ -23,13 +17,29 @@ export interface Removal {
   readonly id: string;
 }
 
+/** A row as the commit sees it; undefined: there is none. */
+interface Slot {
+  readonly table: TableName;
+  readonly id: string;
+  row: AnyRow | undefined;
+  readonly stored: boolean;
+  dirty: boolean;
+}
+
+/** A slot before an operation changed it. */
+interface Before {
+  readonly slot: Slot;
+  readonly row: AnyRow | undefined;
+  readonly dirty: boolean;
+}
+
 /** Rows of one commit: loaded once, changed in memory, with a way back for an operation that fails. */
 export class WorkingSet implements Rows {
   readonly #load: Loader;
   readonly #slots = new Map<TableName, Map<string, Slot>>();
   readonly #events: NewEvent[] = [];
   readonly #forgotten: number[] = [];
-  readonly #undo: (() => void)[] = [];
+  readonly #undo: Before[] = [];
 
   constructor(load: Loader) {
     this.#load = load;
@@ -40,56 +50,45 @@ export class WorkingSet implements Rows {
   }
 
   put<T extends TableName>(table: T, row: RowTypes[T]): void {
-    const slot = this.#slot(table, idOf(table, row));
-    const { row: before, dirty } = slot;
-    this.#undo.push(() => {
-      slot.row = before;
-      slot.dirty = dirty;
-    });
-    slot.row = row;
-    slot.dirty = true;
+    this.#change(this.#slot(table, idOf(table, row)), row);
   }
 
   add<T extends TableName>(table: T, row: RowTypes[T]): void {
     const id = idOf(table, row);
-    const slots = this.#slotsOf(table);
-    this.#undo.push(() => slots.delete(id));
-    slots.set(id, { row, stored: false, dirty: true });
+    const slot: Slot = { table, id, row: undefined, stored: false, dirty: false };
+    this.#slotsOf(table).set(id, slot);
+    this.#change(slot, row);
   }
 
   remove(table: TableName, id: string): void {
-    const slot = this.#slot(table, id);
-    const { row: before } = slot;
-    this.#undo.push(() => (slot.row = before));
-    slot.row = undefined;
+    this.#change(this.#slot(table, id), undefined);
   }
 
   event(event: NewEvent): void {
-    this.#undo.push(() => this.#events.pop());
     this.#events.push(event);
   }
 
   forgetEvents(seqs: readonly number[]): void {
-    this.#undo.push(() => this.#forgotten.splice(-seqs.length, seqs.length));
     this.#forgotten.push(...seqs);
   }
 
   attempt<T>(work: (rows: Rows, now: number) => T, now: number): T {
+    const [events, forgotten] = [this.#events.length, this.#forgotten.length];
     this.#undo.length = 0;
     try {
       return work(this, now);
     } catch (error) {
-      for (const step of this.#undo.toReversed()) step();
+      for (const { slot, row, dirty } of this.#undo.toReversed()) Object.assign(slot, { row, dirty });
+      this.#events.length = events;
+      this.#forgotten.length = forgotten;
       throw error;
     }
   }
 
   changes(): readonly Change[] {
     const changes: Change[] = [];
-    for (const [table, slots] of this.#slots) {
-      slots.forEach(({ row, stored, dirty }, id) => {
-        if (dirty && row !== undefined) changes.push({ table, id, row, stored });
-      });
+    for (const slots of this.#slots.values()) {
+      for (const slot of slots.values()) if (slot.dirty && isThere(slot)) changes.push(slot);
     }
     return changes;
   }
@@ -97,10 +96,8 @@ export class WorkingSet implements Rows {
   /** Rows that are in the store and are to go. */
   removals(): readonly Removal[] {
     const removals: Removal[] = [];
-    for (const [table, slots] of this.#slots) {
-      slots.forEach(({ row, stored }, id) => {
-        if (stored && row === undefined) removals.push({ table, id });
-      });
+    for (const slots of this.#slots.values()) {
+      for (const slot of slots.values()) if (slot.stored && slot.row === undefined) removals.push(slot);
     }
     return removals;
   }
@@ -114,12 +111,18 @@ export class WorkingSet implements Rows {
     return this.#events;
   }
 
+  #change(slot: Slot, row: AnyRow | undefined): void {
+    this.#undo.push({ slot, row: slot.row, dirty: slot.dirty });
+    slot.row = row;
+    slot.dirty = true;
+  }
+
   #slot(table: TableName, id: string): Slot {
     const slots = this.#slotsOf(table);
     let slot = slots.get(id);
     if (slot === undefined) {
       const row = this.#load(table, id);
-      slots.set(id, (slot = { row, stored: row !== undefined, dirty: false }));
+      slots.set(id, (slot = { table, id, row, stored: row !== undefined, dirty: false }));
     }
     return slot;
   }
@@ -129,6 +132,10 @@ export class WorkingSet implements Rows {
     if (slots === undefined) this.#slots.set(table, (slots = new Map()));
     return slots;
   }
+}
+
+function isThere(slot: Slot): slot is Slot & { row: AnyRow } {
+  return slot.row !== undefined;
 }
 
 function idOf<T extends TableName>(table: T, row: RowTypes[T]): string {

@@ -44,7 +44,8 @@ interface Layout {
   readonly update: readonly string[];
   readonly key: string;
   readonly keyAt: number;
-  readonly blobs: ReadonlySet<string>;
+  /** Where the sealed columns are in each. */
+  readonly blobsIn: { readonly insert: readonly number[]; readonly update: readonly number[] };
 }
 
 const NAMES = Object.keys(TABLES) as TableName[];
@@ -58,8 +59,17 @@ export const LAYOUTS = Object.fromEntries(NAMES.map((name) => [name, layoutOf(TA
 
 function layoutOf({ key, fixed, mutable }: Table): Layout {
   const insert = [...Object.keys(fixed), ...Object.keys(mutable)];
-  const blobs = Object.entries({ ...fixed, ...mutable }).flatMap(([name, type]) => (type === 'blob' ? [name] : []));
-  return { insert, update: [...Object.keys(mutable), key], key, keyAt: insert.indexOf(key), blobs: new Set(blobs) };
+  const update = [...Object.keys(mutable), key];
+  const types: Readonly<{ [column: string]: string }> = { ...fixed, ...mutable };
+  const blobsOf = (columns: readonly string[]) =>
+    columns.flatMap((name, index) => (types[name] === 'blob' ? [index] : []));
+  return {
+    insert,
+    update,
+    key,
+    keyAt: insert.indexOf(key),
+    blobsIn: { insert: blobsOf(insert), update: blobsOf(update) },
+  };
 }
 
 /** The bytes stand in a buffer of their own, which can be handed to another thread. */
@@ -88,16 +98,17 @@ export function encodeRecord(seq: number, now: number, { changes, removals, forg
 
 /** A blob is written as its length; its bytes follow the text, in order. */
 function valuesOf({ table, row, stored }: Change, blobs: Buffer[]): unknown[] {
-  const { insert, update, blobs: isBlob } = LAYOUTS[table];
+  const { insert, update } = LAYOUTS[table];
   const columns = stored ? update : insert;
   const values: unknown[] = [NUMBER_OF[table], stored ? 0 : 1];
   for (const column of columns) {
-    let value = (row as unknown as { readonly [column: string]: unknown })[column];
-    if (isBlob.has(column) && value !== null) {
+    const value = (row as unknown as { readonly [column: string]: unknown })[column];
+    if (typeof value === 'object' && value !== null) {
       blobs.push(value as Buffer);
-      value = (value as Buffer).length;
+      values.push((value as Buffer).length);
+    } else {
+      values.push(value);
     }
-    values.push(value);
   }
   return values;
 }
@@ -128,15 +139,15 @@ export function decodeRecord(record: Buffer): Record {
     Value[][],
   ];
   let at = textEnd;
-  const decodeRow = ([number, isNew, ...values]: (string | number | null)[]): WrittenRow => {
-    const table = NAMES[number as number] as TableName;
-    const { insert, update, blobs } = LAYOUTS[table];
-    const columns = isNew === 1 ? insert : update;
-    const whole = values.map((value, index) => {
-      if (value === null || !blobs.has(columns[index] as string)) return value;
-      return record.subarray(at, (at += value as number));
-    });
-    return { table, isNew: isNew === 1, values: whole };
+  const decodeRow = (written: (string | number | null)[]): WrittenRow => {
+    const table = NAMES[written[0] as number] as TableName;
+    const isNew = written[1] === 1;
+    const values: Value[] = written.slice(2);
+    for (const index of LAYOUTS[table].blobsIn[isNew ? 'insert' : 'update']) {
+      const bytes = values[index];
+      if (typeof bytes === 'number') values[index] = record.subarray(at, (at += bytes));
+    }
+    return { table, isNew, values };
   };
   return {
     seq: record.readDoubleBE(CHECKED_FROM + 4),
