@@ -24,7 +24,7 @@ import type { KeyFacts } from './ledger/facts';
 import { type CallFacts, deadRefusal, refuseCall, reserve, type Reserved, type ReserveInput } from './ledger/reserve';
 import { lookUp } from './lookup';
 import { recordOutcome, sealedOutcome } from './outcome';
-import type { Pacer, Slot } from './pace';
+import type { Slot } from './pace';
 import type { Attempt, Errand, Held, Passage, Ready, Steps } from './passage';
 import { decodeBody, fingerprint, readPath, readRequest } from './reading';
 import { rateLimitIn } from './rateLimit';
