@@ -8,13 +8,15 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Reply } from './answers';
 import { BODY_BYTES_MAX, type DataRequest } from './call';
 
 /** Longer than clients' keep-alive, so that the client is the one to close an idle connection. */
 const KEEP_ALIVE_MS = 75_000;
 const REQUEST_TIMEOUT_MS = 60_000;
+/** So long a request that is on its way may still arrive on a new connection while the proxy drains. */
+const SILENT_MS = 500;
 const CONTROL_PATH = /^\/(?:vault(?:\/|$|\?)|healthz|readyz|metrics|openapi\.json)/;
 
 export interface ServerParts {
@@ -33,7 +35,9 @@ export interface Listening {
 export async function listen(parts: ServerParts, host: string, port: number): Promise<Listening> {
   let draining = false;
   const open = new Set<ServerResponse>();
+  const silent = new Set<Socket>();
   const listener: RequestListener = (request, response) => {
+    silent.delete(request.socket);
     if (!CONTROL_PATH.test(request.url ?? '')) {
       dataPlane(parts, request, response, () => draining);
       return;
@@ -44,6 +48,10 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
     parts.control(request, response);
   };
   const server: Server = parts.tls === undefined ? createServer(listener) : createTlsServer(parts.tls, listener);
+  server.on(parts.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
+    silent.add(socket);
+    socket.once('close', () => silent.delete(socket));
+  });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = KEEP_ALIVE_MS + 5_000;
   server.requestTimeout = REQUEST_TIMEOUT_MS;
@@ -63,8 +71,13 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
       for (const response of open) if (!response.headersSent) response.setHeader('connection', 'close');
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
+      // To node:http a connection is idle only after a request; load balancers open some long before theirs.
+      const hangUp = setTimeout(() => {
+        for (const socket of silent) socket.destroy();
+      }, SILENT_MS);
       const timer = setTimeout(() => server.closeAllConnections(), timeoutMs);
       await closed;
+      clearTimeout(hangUp);
       clearTimeout(timer);
     },
   };

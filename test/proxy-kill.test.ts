@@ -1,5 +1,7 @@
 /** The proxy as a process that is killed: what it promised before, holds after. */
 import { mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KeybrakeClient } from '../proxy/client';
@@ -194,6 +196,9 @@ test('SIGTERM lets calls in flight finish and settle, and then ends at once, who
   const client = new KeybrakeClient({ url, apiKey: ADMIN });
   const key = await client.issueKey(keyBody({ usd_cap: 100 }));
   await client.close();
+  // As load balancers open them, long before a request.
+  const silent = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => undefined);
+  await once(silent, 'connect');
   const caller = callerOf(url);
   const calls = parallel(10, 10, (index) => caller.call(key.vault_key, { key: `job:${index}` }));
   while (sandbox.requests().length < 10) await new Promise((resolve) => setTimeout(resolve, 10));
