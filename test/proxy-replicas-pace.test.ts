@@ -15,7 +15,7 @@ const WINDOW_S = 3;
  */
 const mostOf = (processes: number) => WINDOW_S * MAX_RPS * 1.15 + processes;
 /** More than two thirds: what is missing where the share of one of three is used by nobody. */
-const ENOUGH = MAX_RPS * 0.75;
+const ENOUGH = MAX_RPS * 0.69;
 const CALLERS = 30;
 
 let server: Server;
@@ -79,7 +79,8 @@ describe('processes on one ledger', () => {
   test('three processes that are asked for far more send max_rps together, no less and no more', async () => {
     const replicas = await started(3);
     await Promise.all(replicas.map(load));
-    await until('the vendor is called', () => times().length > 10 || undefined);
+    // Processes that have just begun are slow, and on a busy machine slower.
+    await until('the vendor is called', () => times().length > MAX_RPS || undefined);
     const since = Date.now();
     await pass(6_000);
     expect(busiest(times())).toBeLessThanOrEqual(mostOf(3));
