@@ -2,7 +2,7 @@
 import { strict as assert } from 'node:assert';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { Agent, type Dispatcher } from 'undici';
+import { Agent } from 'undici';
 import { KeybrakeClient } from '../proxy/client';
 import { HEADERS } from '../proxy/contract';
 import type { Encoded } from './bodies';
@@ -11,6 +11,7 @@ import { refusalIn, type Refused } from './failures';
 import { Guards } from './guard';
 import type { SourceEnv } from './sources';
 import { Blocks } from './sources/blocks';
+import { send } from './send';
 import { revived, Tokens } from './tokens';
 
 export interface KeybrakeActivitiesOptions {
@@ -88,32 +89,24 @@ export class Runtime {
 
   async #send({ keyId, vendor, method, path, query, body, idempotencyKey, headers }: VendorCall): Promise<VendorReply> {
     const url = new URL(`${this.baseUrl(vendor)}${path}${query === undefined ? '' : `?${query}`}`);
-    const reply = await this.dispatcher.request({
+    const { vaultKey } = await this.tokens.get(keyId);
+    const { status, ...answered } = await send(this.dispatcher, {
       origin: url.origin,
       path: `${url.pathname}${url.search}`,
       method: asMethod(method),
       headers: {
-        authorization: `Bearer ${(await this.tokens.get(keyId)).vaultKey}`,
+        authorization: `Bearer ${vaultKey}`,
         ...(body !== undefined && { 'content-type': body.contentType }),
         ...(method !== 'GET' && { [HEADERS.idempotencyKey]: idempotencyKey }),
         ...headers,
       },
       ...(body !== undefined && { body: body.text }),
     });
-    const { statusCode: status, headers: answered } = reply;
-    const answer = status < 300 ? await dropped(reply) : parse(await reply.body.text());
-    const refused = status >= 400 ? refusalIn(answer, answered) : undefined;
+    const answer = status < 300 ? undefined : parse(answered.body);
+    const refused = status >= 400 ? refusalIn(answer, answered.headers) : undefined;
     if (refused?.code === 'key_invalid') this.tokens.forget(keyId);
-    return { status, headers: answered, body: answer, ...(refused !== undefined && { refused }) };
+    return { status, headers: answered.headers, body: answer, ...(refused !== undefined && { refused }) };
   }
-}
-
-/** Above what any vendor answers: a longer body would close the connection. */
-const DROPPED_BYTES_MAX = 1 << 24;
-
-/** Reads a body to its end without keeping it. */
-async function dropped({ body }: Dispatcher.ResponseData): Promise<undefined> {
-  await body.dump({ limit: DROPPED_BYTES_MAX });
 }
 
 function parse(text: string): unknown {
