@@ -3,15 +3,10 @@
  * Every activity waits for its cancellation to complete, because the SDK's real default, TRY_CANCEL, would forget a
  * paid call that is under way; and none is dispatched eagerly, because that goes around the task queue's rate limit.
  */
-import {
-  CancellationScope,
-  type ActivityOptions,
-  condition,
-  proxyActivities,
-  proxyLocalActivities,
-} from '@temporalio/workflow';
+import { CancellationScope, type ActivityOptions, proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
 import type { KeybrakeActivities } from '../activities/types';
 import type { ACTIVITIES } from '../activities/contract/plan';
+import { takeTurn } from './waiting';
 
 type Name = keyof KeybrakeActivities;
 type Answer<N extends Name> = Awaited<ReturnType<KeybrakeActivities[N]>>;
@@ -111,27 +106,8 @@ export function callLocal<N extends LocalName>(
     try {
       return await activities[name]?.(input);
     } finally {
-      await afterOtherNews();
+      await takeTurn();
     }
   });
   return answer as Promise<Answer<N>>;
-}
-
-/** More rounds than any chain of ours waits for, between news and what it schedules. */
-const ROUNDS = 8;
-
-/**
- * Lets all other news of this activation take effect first. A local activity that ends while its workflow task has
- * other news is told of in an activation of its own, after that news; at replay, in the same one. Were its answer acted
- * on first, the commands of the replay would come in another order than those of the history.
- */
-async function afterOtherNews(): Promise<void> {
-  for (let round = 0; round < ROUNDS; round += 1) {
-    let asked = false;
-    await condition(() => {
-      const again = asked;
-      asked = true;
-      return again;
-    });
-  }
 }

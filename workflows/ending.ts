@@ -1,5 +1,5 @@
 /** The end of a run, in the one order that neither loses an outcome nor leaves a key open. */
-import { allHandlersFinished, ApplicationFailure, CancelledFailure, condition, log } from '@temporalio/workflow';
+import { allHandlersFinished, ApplicationFailure, CancelledFailure, log } from '@temporalio/workflow';
 import type { VaultSpend, WrittenResults } from '../activities/types';
 import { callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
 import { lookUpDoubts } from './doubts';
@@ -9,6 +9,7 @@ import type { LimitedPlan } from '../activities/contract/limits';
 import { ACTIVITIES, type OutcomeCounts, type RunReport, type RunStatus } from '../activities/contract/plan';
 import type { Run } from './run';
 import type { Doubt } from './units';
+import { until } from './waiting';
 
 /** How long the report waits for the proxy to tell the spend. */
 const SPEND_TIMEOUT_MS = 60_000;
@@ -38,7 +39,7 @@ export async function finish(
     return undefined;
   });
   if (spend !== undefined) run.spend = spend;
-  await condition(allHandlersFinished);
+  await until(allHandlersFinished);
   run.finished();
   return conclude(run, reportOf(run, plan, { spend, results, notes }));
 }
@@ -48,7 +49,7 @@ export async function reportWithoutKey(run: Run): Promise<RunReport> {
   const status: RunStatus = run.stop?.status ?? 'failed';
   const reason = run.stop?.reason ?? '';
   const records = { ...run.totals(), total: null };
-  await condition(allHandlersFinished);
+  await until(allHandlersFinished);
   run.finished();
   const nothing = { keyId: null, jobId: '', label: '', spend: null, jobSpend: null, results: null };
   return conclude(run, { status, reason: `${reason} No key was issued.`, records, ...nothing });

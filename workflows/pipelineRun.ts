@@ -3,7 +3,7 @@
  * Whatever ends it (its records, the cap, a signal, a cancellation, a failure), in this order: the key is revoked,
  * what has not started is dropped, what is in flight is waited for, lost outcomes are looked up, the report is made.
  */
-import { CancellationScope, condition, workflowInfo } from '@temporalio/workflow';
+import { CancellationScope, workflowInfo } from '@temporalio/workflow';
 import type { KeyRequest } from '../activities/types';
 import { callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
 import { finish, reportWithoutKey } from './ending';
@@ -18,6 +18,7 @@ import { runRange } from './range';
 import { Run } from './run';
 import { runShards } from './shards';
 import type { Doubt } from './units';
+import { until } from './waiting';
 
 /**
  * The workflow. `raw` is checked by the activity `keybrake.prepare`: a wrong one fails the workflow with
@@ -52,7 +53,7 @@ async function perform(run: Run, raw: unknown): Promise<RunReport> {
     .finally(() => {
       done = true;
     });
-  await condition(() => done || run.stop !== undefined);
+  await until(() => done || run.stop !== undefined);
   return finish(run, plan, key, calls);
 }
 
@@ -82,7 +83,7 @@ async function unlessStopped<T>(run: Run, work: () => Promise<T>): Promise<T | u
   });
   // A failure is thrown by the await below; a stop makes it uninteresting.
   result.catch(() => undefined);
-  await condition(() => settled || run.stop !== undefined);
+  await until(() => settled || run.stop !== undefined);
   if (run.stop === undefined) return result;
   run.work.cancel();
   return undefined;

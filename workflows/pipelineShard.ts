@@ -1,7 +1,6 @@
 /** One shard of a run: a child that runs its part of the records, and continues as new before its history is long. */
 import {
   CancellationScope,
-  condition,
   continueAsNew,
   getExternalWorkflowHandle,
   setHandler,
@@ -16,6 +15,7 @@ import { Gate } from './gate';
 import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import { noOutcomes, type ShardRange } from '../activities/contract/plan';
 import { runRange } from './range';
+import { until } from './waiting';
 
 /** Carried over continue-as-new: change it only by adding optional fields. */
 export interface ShardInput {
@@ -111,7 +111,7 @@ function reporter(root: string | undefined, { range, startedAt = Date.now(), rep
   const run = async (counts: Counts): Promise<void> => {
     for (;;) {
       const gapMs = Math.max(REPORT_GAP_MS, (Date.now() - startedAt) / REPORT_AGE_PART);
-      if (await condition(() => stopped, Math.max(1, Math.round(last + gapMs - Date.now())))) return;
+      if (await until(() => stopped, Math.max(1, Math.round(last + gapMs - Date.now())))) return;
       last = Date.now();
       await tell(root, progressSignal, { shard: range.index, counts: { ...counts } });
     }

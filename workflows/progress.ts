@@ -1,10 +1,10 @@
 /** Reads the spend from the proxy while a run is open, ever more seldom, so that a long run's history stays short. */
-import { condition } from '@temporalio/workflow';
 import { callActivity, CONTROL, controlId } from './calls';
 import type { RunKey } from './key';
 import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import { ACTIVITIES } from '../activities/contract/plan';
 import type { Run } from './run';
+import { until } from './waiting';
 
 /** A gap of a thirtieth of the run's age: about 160 readings in 4 hours, 220 in a day. */
 const AGE_PART = 30;
@@ -19,7 +19,7 @@ async function poll(run: Run, plan: LimitedPlan): Promise<void> {
   const firstGapMs = limitsOf(plan).spendPollMs;
   for (;;) {
     const gapMs = Math.max(firstGapMs, (Date.now() - startedAt) / AGE_PART);
-    if (await condition(() => run.ending, Math.round(gapMs))) return;
+    if (await until(() => run.ending, Math.round(gapMs))) return;
     const { key } = run;
     if (key === undefined) return;
     const spend = await readSpend(run, key);

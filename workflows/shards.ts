@@ -2,7 +2,6 @@
 import {
   CancellationScope,
   type ChildWorkflowHandle,
-  condition,
   type ExternalWorkflowHandle,
   getExternalWorkflowHandle,
   isCancellation,
@@ -18,6 +17,7 @@ import type { ShardRange } from '../activities/contract/plan';
 import type { pipelineShard, ShardInput } from './pipelineShard';
 import type { Run } from './run';
 import type { Doubt } from './units';
+import { until } from './waiting';
 
 type ShardHandle = ChildWorkflowHandle<typeof pipelineShard>;
 
@@ -44,7 +44,7 @@ export async function runShards(run: Run, plan: LimitedPlan, gate: Gate): Promis
   await Promise.all(
     shares.map(async (concurrency) => {
       for (;;) {
-        await condition(() => gate.open || gate.closed);
+        await until(() => gate.open || gate.closed);
         const range = waiting.shift();
         if (range === undefined || gate.closed) return;
         doubts.push(...(await runShard(run, plan, gate, { range, concurrency, running })));

@@ -7,7 +7,6 @@ import {
   ActivityFailure,
   ApplicationFailure,
   type CancellationScope,
-  condition,
   isCancellation,
   sleep,
 } from '@temporalio/workflow';
@@ -18,6 +17,7 @@ import type { Outcome } from '../activities/contract/plan';
 import type { Pages } from './pages';
 import type { Doubt, Unit, UnitResult } from './units';
 import { isTerminalRefusal } from '../proxy/contract';
+import { until } from './waiting';
 
 export interface WindowOptions {
   readonly pages: Pages;
@@ -64,14 +64,14 @@ export async function runWindow(options: WindowOptions): Promise<WindowEnd> {
   const { gate, width, pages } = options;
   const window = new Window(options);
   for (;;) {
-    await condition(() => gate.closed || (gate.open && window.inFlight < width));
+    await until(() => gate.closed || (gate.open && window.inFlight < width));
     if (gate.closed) break;
     const unit = window.takeKept() ?? (await window.guarded(() => pages.take()));
     if (unit !== undefined) await window.send(unit);
     else if (window.inFlight === 0 && window.nothingKept) break;
-    else await condition(() => gate.closed || window.inFlight === 0 || (gate.open && !window.nothingKept));
+    else await until(() => gate.closed || window.inFlight === 0 || (gate.open && !window.nothingKept));
   }
-  await condition(() => window.inFlight === 0);
+  await until(() => window.inFlight === 0);
   return window.end();
 }
 

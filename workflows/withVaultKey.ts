@@ -6,7 +6,6 @@ import {
   ApplicationFailure,
   CancellationScope,
   CancelledFailure,
-  condition,
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -17,6 +16,7 @@ import { reasonOf, vaultRevokeSignal, vaultStatusQuery, type VaultStatusView } f
 import { endingInFailure } from './failures';
 import { RunKey } from './key';
 import type { StopCode } from '../activities/contract/plan';
+import { until } from './waiting';
 
 /** What the key may do. Durations are `"4h"` or seconds, caps US dollars. */
 export interface VaultKeyOptions extends Omit<KeyRequest, 'jobId'> {
@@ -147,7 +147,7 @@ class OpenVault {
       this.#ended = true;
       key.unguard();
       this.#scope.cancel();
-      await condition(() => this.#context.inFlight === 0);
+      await until(() => this.#context.inFlight === 0);
       return this.#stop === undefined ? before : ((await key.spend(SPEND_TIMEOUT_MS).catch(() => undefined)) ?? before);
     });
   }
