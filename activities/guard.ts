@@ -57,7 +57,10 @@ export class Guards {
     throw new CompleteAsyncError();
   }
 
-  /** Hands every guard over to other workers: their activities fail and are tried again there. */
+  /**
+   * Hands every guard over to other workers: their activities fail and are tried again there. A guard whose run is
+   * closed cannot be handed over: it tries to revoke once more, and leaves the rest to the lease.
+   */
   async stop(): Promise<void> {
     for (const stopping of this.#running.keys()) stopping.abort();
     await Promise.all(this.#running.values());
@@ -74,7 +77,7 @@ export class Guards {
         const handOver = ApplicationFailure.retryable('The worker is shutting down.', 'keybrake.worker_stopped');
         return temporal.activity.fail(taskToken, handOver);
       }
-      if (await this.#gone(guarded)) return;
+      if (await this.#gone(guarded, stopping)) return;
       const now = Date.now();
       if (now < renewAt && now < checkAt) continue;
       const stop = await this.#state(guarded, now >= renewAt);
@@ -86,7 +89,7 @@ export class Guards {
   }
 
   /** Beats. True: the guard is not needed any more, and what that calls for is done. */
-  async #gone(guarded: Guarded): Promise<boolean> {
+  async #gone(guarded: Guarded, stopping: AbortSignal): Promise<boolean> {
     const { temporal, taskToken } = guarded;
     try {
       await temporal.activity.heartbeat(taskToken);
@@ -104,7 +107,7 @@ export class Guards {
       if (!(error instanceof ActivityNotFoundError)) return false;
     }
     const why = await whyClosed(guarded);
-    if (why !== undefined) await this.#revoke(guarded, why);
+    if (why !== undefined) await this.#revoke(guarded, why, stopping);
     return true;
   }
 
@@ -125,15 +128,17 @@ export class Guards {
     return stop === undefined ? undefined : { stop };
   }
 
-  /** Tried until the lease has ended the key anyway. */
-  async #revoke({ keyId, leaseMs }: Guarded, why: string): Promise<void> {
+  /** Tried until the lease has ended the key anyway. A worker that stops does not wait that long. */
+  async #revoke({ keyId, leaseMs }: Guarded, why: string, stopping: AbortSignal): Promise<void> {
     for (const until = Date.now() + leaseMs; Date.now() < until;) {
+      const last = stopping.aborted;
       try {
         // A run that ended by itself has revoked its key.
         if ((await whyDead(this.#proxy, keyId)) === undefined) await this.#proxy.revokeKey(keyId, why);
         return;
       } catch {
-        await pause(RETRY_MS);
+        if (last) return;
+        await pause(RETRY_MS, stopping);
       }
     }
   }
