@@ -22,14 +22,12 @@ const EXCEPTIONS = {
   'replay.test.ts': 'replays histories; the proxy has no part in it',
   'plugin.test.ts': 'how a worker is set up',
   // Minutes of Temporal each, with the same calls to the proxy as those of workflow-records, -control, -kill, -reset,
-  // -orphans, -pace and -run, which run on Postgres.
+  // -orphans, -pace, -run and -vault-key, which run on Postgres.
   'workflow-chaos.test.ts': 'proxy-chaos and workflow-kill',
   'workflow-kill-server.test.ts': 'workflow-kill',
   'workflow-kill-vendors.test.ts': 'workflow-kill',
   'workflow-shards.test.ts': 'workflow-records',
   'workflow-slow-control.test.ts': 'workflow-control',
-  'workflow-temporal-cli.test.ts': 'workflow-run',
-  'workflow-vault-key.test.ts': 'its tests pass, but the close of its worker’s connection hangs; why is not known yet',
   'workflow-vendors.test.ts': 'workflow-records, and vendors-http for the vendors',
 };
 

@@ -1,6 +1,7 @@
 /** Every test of the proxy runs on SQLite and on Postgres, also the one that is written tomorrow. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { atEnd } from './support/atEnd';
 
 /** Files whose subject is the proxy, or the vendors through it, by their names. */
 const OF_THE_PROXY =
@@ -27,4 +28,17 @@ test('the tests of the proxy run on Postgres too, but for those that say why not
     'workflow-kill-server.test.ts',
     'workflow-kill-vendors.test.ts',
   ]);
+});
+
+describe('what a test file runs on', () => {
+  // Made first, so that it would run first if it were a hook.
+  let stopped = false;
+  atEnd(() => {
+    if (!stopped) throw new Error('What the tests ran on went away before they had stopped what runs on it.');
+  });
+  afterAll(() => {
+    stopped = true;
+  });
+
+  test('stays until its own hooks have ended', () => expect(stopped).toBe(false));
 });

@@ -1,4 +1,5 @@
 /** The Postgres that tests run on: made when it is first asked for, gone with the test file. */
+import { atEnd } from './atEnd';
 import { type Cluster, clusterOn, type Server, startServer } from './postgresServer';
 
 export type { Cluster, Server } from './postgresServer';
@@ -12,7 +13,7 @@ const removeAll = (): void => {
 };
 // Also when the process ends before its tests do.
 process.once('exit', removeAll);
-afterAll(async () => {
+atEnd(async () => {
   removeAll();
   if (startedPort === undefined) return;
   const server = clusterOn(Number(startedPort));

@@ -2,13 +2,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ProxyOptions } from '../../proxy/options';
+import { atEnd } from './atEnd';
 import { STORES } from './ledger';
 import { cluster } from './postgres';
 
 export const MASTER_KEY = 'a master key of more than 32 characters';
 
 const folders: string[] = [];
-afterAll(() => {
+atEnd(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
