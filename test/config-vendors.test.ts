@@ -27,6 +27,21 @@ describe('Twilio and Resend', () => {
     ['an account that is none', { ...TWILIO, TWILIO_ACCOUNT_SID: 'AC1' }, /does not look like an account SID/],
     ['an API secret without its key', { ...TWILIO, TWILIO_API_SECRET: 's' }, /TWILIO_API_KEY is not set/],
     ['an API key that is none', { ...TWILIO, TWILIO_API_SECRET: 's', TWILIO_API_KEY: 'x' }, /no API key SID/],
+    [
+      'an account without its token',
+      { TWILIO_ACCOUNT_SID: SID },
+      /^TWILIO_AUTH_TOKEN is not set, but TWILIO_ACCOUNT_SID is\. Set it \(or TWILIO_API_KEY and TWILIO_API_SECRET\)/,
+    ],
+    [
+      'an API key without its secret',
+      { TWILIO_ACCOUNT_SID: SID, TWILIO_API_KEY: `SK${'1'.repeat(32)}` },
+      /^TWILIO_API_SECRET is not set, but TWILIO_API_KEY is/,
+    ],
+    [
+      'an API key without its secret, beside a token',
+      { ...TWILIO, TWILIO_API_KEY: `SK${'1'.repeat(32)}` },
+      /^TWILIO_API_SECRET is not set, but TWILIO_API_KEY is/,
+    ],
     ['a key of another vendor', { RESEND_API_KEY: 'sk_live_1' }, /does not look like a Resend key/],
     [
       'a secret to an upstream beyond this machine',
@@ -35,6 +50,22 @@ describe('Twilio and Resend', () => {
     ],
   ])('%s stops the start', (_name, env, expected) => {
     expect(complaints({ ...BASE, ...env }).join('\n')).toMatch(expected);
+    expect(complaints({ ...BASE, ...env })).toHaveLength(1);
+  });
+
+  test('of half a credential everything that is missing is told', () => {
+    for (const half of [{ TWILIO_API_KEY: `SK${'1'.repeat(32)}` }, { TWILIO_API_SECRET: 's' }]) {
+      const [first, second, ...more] = complaints({ ...BASE, ...half });
+      expect(first).toMatch(/^TWILIO_API_(?:SECRET|KEY) is not set, but TWILIO_API_(?:KEY|SECRET) is/);
+      expect(second).toMatch(/^TWILIO_ACCOUNT_SID is not set/);
+      expect(more).toEqual([]);
+    }
+  });
+
+  test('what an account of keybrake.yaml leaves unused is no half of a credential', () => {
+    const text = `accounts: { twilio: { vendor: twilio, secret: env:TW_TOKEN, account_sid: ${SID} } }`;
+    const env = { ...BASE, KEYBRAKE_CONFIG: file('twilio.yaml', text), TW_TOKEN: 'token', TWILIO_ACCOUNT_SID: SID };
+    expect(complaints(env)).toEqual([]);
   });
 
   test("the vendor's own address is no other upstream: its hosts stay its hosts", () => {

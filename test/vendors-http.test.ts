@@ -46,7 +46,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => stub.listen(0, '127.0.0.1', resolve));
   const upstream = `http://127.0.0.1:${(stub.address() as AddressInfo).port}`;
   const complaints = new Complaints();
-  const { prices, vendors } = readConfigFile({ KEYBRAKE_CONFIG: EXAMPLE }, complaints);
+  const { prices, vendors } = readConfigFile({ KEYBRAKE_CONFIG: EXAMPLE }, complaints).file;
   complaints.check();
   const settings = vendorSettings(prices, vendors);
   proxy = await startTestProxy({

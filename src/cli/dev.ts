@@ -4,7 +4,6 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import type { Command } from 'commander';
-import type { Logger } from 'pino';
 import type { ProxyOptions } from '../../proxy/options';
 import { parseEnv } from 'node:util';
 import { logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
@@ -47,6 +46,7 @@ async function dev(flags: Flags): Promise<void> {
   const signalled = untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order');
   await mkdir(flags.dir, { recursive: true });
   const keys = await readOrMakeKeys(join(flags.dir, 'dev.env'));
+  const live = flags.live === true ? { proxy: liveAccounts(keys) } : {};
   const logger = createLogger({
     level: logLevelFromEnv(process.env, 'warn'),
     secrets: [...secretsFromEnv(process.env), ...Object.values(keys)],
@@ -70,7 +70,7 @@ async function dev(flags: Flags): Promise<void> {
       port: await free(flags.temporalPort),
       ui: (await free(flags.uiPort)) || true,
     },
-    ...(flags.live === true && { proxy: liveAccounts(keys, logger) }),
+    ...live,
   });
   try {
     await writeKeys(join(flags.dir, 'dev.env'), stack);
@@ -82,13 +82,8 @@ async function dev(flags: Flags): Promise<void> {
 }
 
 /** The real accounts, checked as `keybrake proxy` checks them. */
-function liveAccounts(keys: DevKeys, logger: Logger): LiveOptions {
-  const {
-    accounts,
-    fxFloor = {},
-    prices = {},
-    vendors = {},
-  } = proxyOptionsFromEnv({ ...process.env, ...keys }, logger);
+function liveAccounts(keys: DevKeys): LiveOptions {
+  const { accounts, fxFloor = {}, prices = {}, vendors = {} } = proxyOptionsFromEnv({ ...process.env, ...keys });
   return { accounts, fxFloor, prices, vendors };
 }
 

@@ -45,10 +45,12 @@ async function proxy(flags: Flags): Promise<void> {
     ...(flags.port !== undefined && { KEYBRAKE_PORT: String(flags.port) }),
     ...(flags.store !== undefined && { KEYBRAKE_STORE: flags.store }),
   };
+  // Before the log, so that a wrong level is told together with all else that is wrong.
+  const options = proxyOptionsFromEnv(env);
   const logger = createLogger({ level: logLevelFromEnv(env), secrets: secretsFromEnv(env) });
   // Loaded when asked for: other commands start faster without.
   const { startProxy } = await import('../../proxy/index.js');
-  const running = await startProxy(proxyOptionsFromEnv(env, logger));
+  const running = await startProxy({ ...options, logger });
   const signalled = untilSignalled('no new calls; those in flight end and settle first');
   if (flags.json === true) await printJson({ url: running.url, port: running.port });
   else await print(`Keybrake proxy on ${running.url}`);

@@ -2,7 +2,7 @@
 import type { AccountOptions } from '../../proxy/options';
 import { createVendors } from '../../proxy/vendors';
 import type { Complaints } from './complaints';
-import type { ConfigFile } from './file';
+import type { Draft, DraftAccount } from './file';
 import { isLoopback, parseOrigin } from './network';
 import { checkCredential, isTestAccount } from './secrets';
 import { type Environment, read } from './variables';
@@ -45,24 +45,32 @@ const ENVIRONMENT: readonly FromEnvironment[] = [
 ];
 
 /** All accounts by name. Complains when there is none. */
-export function readAccounts(env: Environment, file: ConfigFile, complaints: Complaints): Accounts {
+export function readAccounts(env: Environment, { accounts: inFile, vendors }: Draft, complaints: Complaints): Accounts {
   const accounts: Accounts = {};
+  const shared = new Map(ENVIRONMENT.map((spec) => [spec.vendor, readShared(env, spec, complaints)]));
   let named = 0;
   for (const spec of ENVIRONMENT) {
     const variable = spec.secrets.find((name) => read(env, name) !== undefined);
+    const own = inFile?.[spec.vendor];
+    // What an account in the file does not use is not looked at.
+    const whole = own !== undefined || checkWhole(env, spec, variable, complaints);
+    if (!whole || variable !== undefined) named += 1;
     if (variable === undefined) continue;
-    named += 1;
-    const own = file.accounts[spec.vendor];
     if (own === undefined) {
-      const account = fromEnvironment(env, spec, variable, complaints);
+      const account = fromEnvironment(env, spec, variable, shared.get(spec.vendor), complaints);
       if (account !== undefined) accounts[spec.vendor] = account;
     } else if (own.secret !== `env:${variable}`) {
       const problem = `and accounts.${spec.vendor} of keybrake.yaml both define the account ${spec.vendor}.`;
       complaints.add(variable, problem, `Unset it, or write secret: env:${variable} there.`);
     }
   }
-  Object.assign(accounts, fromFile(env, file, complaints));
-  if (named === 0 && Object.keys(file.accounts).length === 0) {
+  for (const [name, account] of Object.entries(inFile ?? {})) {
+    const { vendor = '' } = account;
+    const around = { basic: vendors[vendor]?.auth.kind === 'basic', ...shared.get(vendor) };
+    const good = fromFile(env, name, account, around, complaints);
+    if (good !== undefined) accounts[name] = good;
+  }
+  if (named === 0 && inFile !== undefined && Object.keys(inFile).length === 0) {
     complaints.add(
       'STRIPE_SECRET_KEY',
       'is not set, nor is a secret of Twilio or Resend, and keybrake.yaml names no account: there is nothing to call.',
@@ -72,49 +80,77 @@ export function readAccounts(env: Environment, file: ConfigFile, complaints: Com
   return accounts;
 }
 
+/** What the environment says for every account of a vendor that says nothing of its own. */
+interface Shared {
+  readonly upstream?: string;
+  readonly maxRps?: number;
+}
+
+/** Read once, however many accounts the vendor has: a complaint is told once. */
+function readShared(env: Environment, { upstream, maxRps }: FromEnvironment, complaints: Complaints): Shared {
+  return present({ upstream: readUpstream(env, upstream, complaints), maxRps: readRate(env, maxRps, complaints) });
+}
+
+/** Complains about half a credential, which would be no credential without a word. */
+function checkWhole(
+  env: Environment,
+  { secrets, account, users = {} }: FromEnvironment,
+  variable: string | undefined,
+  complaints: Complaints,
+): boolean {
+  const pairs = Object.entries(users).flatMap(([secret, user]) => [[secret, user] as const, [user, secret] as const]);
+  const halves = pairs.filter(([is, missing]) => read(env, is) !== undefined && read(env, missing) === undefined);
+  for (const [is, missing] of halves) {
+    complaints.add(missing, `is not set, but ${is} is.`, 'Set it too, or unset the other.');
+  }
+  if (variable !== undefined || account === undefined) return halves.length === 0;
+  const given = read(env, account) !== undefined;
+  if (halves.length > 0) {
+    if (!given) complaints.add(account, 'is not set.', 'Give the AC… of the account that the secret is for.');
+    return false;
+  }
+  if (!given) return true;
+  const [or = '', secret = ''] = secrets;
+  const instead = users[or] === undefined ? or : `${users[or]} and ${or}`;
+  complaints.add(secret, `is not set, but ${account} is.`, `Set it (or ${instead}) too, or unset the other.`);
+  return false;
+}
+
 function fromEnvironment(
   env: Environment,
-  { vendor, account, users, upstream, maxRps }: FromEnvironment,
+  { vendor, account, users }: FromEnvironment,
   variable: string,
+  shared: Shared | undefined,
   complaints: Complaints,
 ): AccountOptions | undefined {
-  const userVariable = users?.[variable];
-  const user = userVariable === undefined ? undefined : read(env, userVariable);
-  if (userVariable !== undefined && user === undefined) {
-    return complaints.add(userVariable, `is not set, but ${variable} is.`, 'Set it too, or unset the other.');
-  }
+  const user = read(env, users?.[variable] ?? '');
   const accountId = account === undefined ? undefined : read(env, account);
-  const origin = readUpstream(env, upstream, complaints);
-  const rest = present({ user, accountId, upstream: origin, maxRps: readRate(env, maxRps, complaints) });
-  const options = { vendor, secret: read(env, variable) ?? '', ...rest };
+  const options = { vendor, secret: read(env, variable) ?? '', ...present({ user, accountId }), ...shared };
   return checked(options, variable, account ?? variable, complaints);
 }
 
-function fromFile(env: Environment, file: ConfigFile, complaints: Complaints): Accounts {
-  const accounts: Accounts = {};
-  for (const [name, account] of Object.entries(file.accounts)) {
-    const variable = account.secret.slice('env:'.length);
-    const secret = read(env, variable);
-    if (secret === undefined) {
-      complaints.add(`accounts.${name}.secret`, `refers to ${variable}, which is not set.`, `Set ${variable}.`);
-      continue;
-    }
-    const shared = ENVIRONMENT.find(({ vendor }) => vendor === account.vendor);
-    const upstream =
-      account.upstream === undefined
-        ? shared && readUpstream(env, shared.upstream, complaints)
-        : parseOrigin(`accounts.${name}.upstream`, account.upstream, complaints)?.origin;
-    const { vendor, user, account_sid: accountId } = account;
-    const maxRps = account.max_rps ?? (shared && readRate(env, shared.maxRps, complaints));
-    const options = { vendor, secret, ...present({ user, accountId, upstream, maxRps }) };
-    const basic = file.vendors[vendor]?.auth.kind === 'basic';
-    if (basic && user === undefined) {
-      complaints.add(`accounts.${name}.user`, 'is not set.', `The vendor ${vendor} authenticates with a user name.`);
-    }
-    const good = checked(options, variable, `accounts.${name}.account_sid`, complaints);
-    if (good !== undefined) accounts[name] = good;
+/** An account of the file. What of it cannot be read has been complained about, and the rest is checked all the same. */
+function fromFile(
+  env: Environment,
+  name: string,
+  { vendor, secret: named, user, account_sid: accountId, max_rps: pace, upstream: origin }: DraftAccount,
+  { basic, ...shared }: Shared & { readonly basic: boolean },
+  complaints: Complaints,
+): AccountOptions | undefined {
+  const upstream =
+    origin === undefined ? shared.upstream : parseOrigin(`accounts.${name}.upstream`, origin, complaints)?.origin;
+  if (basic && user === undefined) {
+    complaints.add(`accounts.${name}.user`, 'is not set.', `The vendor ${vendor} authenticates with a user name.`);
   }
-  return accounts;
+  if (named === undefined) return undefined;
+  const variable = named.slice('env:'.length);
+  const secret = read(env, variable);
+  if (secret === undefined) {
+    return complaints.add(`accounts.${name}.secret`, `refers to ${variable}, which is not set.`, `Set ${variable}.`);
+  }
+  if (vendor === undefined) return undefined;
+  const options = { vendor, secret, ...present({ user, accountId, upstream, maxRps: pace ?? shared.maxRps }) };
+  return checked(options, variable, `accounts.${name}.account_sid`, complaints);
 }
 
 function present<T extends object>(given: T): { readonly [K in keyof T]?: NonNullable<T[K]> } {

@@ -47,6 +47,38 @@ const fileSchema = z.strictObject({
 
 export type ConfigFile = z.output<typeof fileSchema>;
 
+const { vendor, secret, upstream, max_rps, account_sid, user } = accountSchema.shape;
+
+/** What can be made out of a file in which something is wrong: it is read for the sake of further complaints alone. */
+const draftSchema = z.object({
+  accounts: z
+    .record(
+      z.string(),
+      z
+        .object({
+          vendor: vendor.optional().catch(undefined),
+          secret: secret.optional().catch(undefined),
+          upstream: upstream.catch(undefined),
+          max_rps: max_rps.catch(undefined),
+          account_sid: account_sid.catch(undefined),
+          user: user.catch(undefined),
+        })
+        .catch({}),
+    )
+    .catch({}),
+  vendors: z.record(z.string(), vendorsSchema.valueType.optional().catch(undefined)).catch({}),
+});
+
+/** The accounts and vendors of a file as far as they can be read: what is wrong in them has been complained about. */
+export interface Draft {
+  /** Undefined: which accounts there are cannot be told. */
+  readonly accounts: Readonly<Record<string, DraftAccount>> | undefined;
+  /** By name; undefined: that vendor cannot be read. */
+  readonly vendors: z.output<typeof draftSchema>['vendors'];
+}
+
+export type DraftAccount = z.output<typeof draftSchema>['accounts'][string];
+
 // prettier-ignore
 const KEYS = [
   'accounts', 'fx_floors', 'pacing', 'prices', 'vendors',
@@ -56,37 +88,51 @@ const KEYS = [
   'origin', 'auth', 'idempotency_header', 'pass_headers', 'error', 'not_executed', 'routes', 'route', 'body', 'price', 'id',
 ];
 
-/** Reads `KEYBRAKE_CONFIG`, else ./keybrake.yaml where there is one. Complaints never quote the file's values. */
-export function readConfigFile(env: Environment, complaints: Complaints): ConfigFile {
+/**
+ * Reads `KEYBRAKE_CONFIG`, else ./keybrake.yaml where there is one. Complaints never quote the file's values. Of a file
+ * with a mistake `file` holds nothing, and `draft` what can be checked further, so that all mistakes are told at once.
+ */
+export function readConfigFile(env: Environment, complaints: Complaints): { file: ConfigFile; draft: Draft } {
   const empty: ConfigFile = { accounts: {}, fx_floors: {}, pacing: {}, prices: {}, vendors: {} };
   const named = read(env, 'KEYBRAKE_CONFIG');
   const path = named ?? DEFAULT_PATH;
   const text = readText(path);
   if (text === undefined) {
-    if (named !== undefined)
-      complaints.add('KEYBRAKE_CONFIG', `names ${path}, which cannot be read.`, 'Correct the path.');
-    return empty;
+    if (named === undefined) return { file: empty, draft: empty };
+    complaints.add('KEYBRAKE_CONFIG', `names ${path}, which cannot be read.`, 'Correct the path.');
+    return { file: empty, draft: UNREADABLE };
   }
-  const parsed = fileSchema.safeParse(parseYaml(path, text, complaints) ?? {});
-  if (parsed.success) {
-    checkVendorNames(path, parsed.data, complaints);
-    return parsed.data;
-  }
-  for (const issue of parsed.error.issues) complainOf(path, issue, complaints);
-  return empty;
+  const given = parseYaml(path, text, complaints);
+  if (given === undefined) return { file: empty, draft: UNREADABLE };
+  const parsed = fileSchema.safeParse(given);
+  const draft = parsed.success ? parsed.data : draftOf(given);
+  if (!parsed.success) for (const issue of parsed.error.issues) complainOf(path, issue, complaints);
+  checkVendorNames(path, draft, complaints);
+  return { file: parsed.success ? parsed.data : empty, draft };
 }
 
-function checkVendorNames(path: string, { accounts, vendors }: ConfigFile, complaints: Complaints): void {
+const UNREADABLE: Draft = { accounts: undefined, vendors: {} };
+
+function draftOf(given: unknown): Draft {
+  const parsed = draftSchema.safeParse(given);
+  if (!parsed.success) return UNREADABLE;
+  // No accounts may mean that they stand under a name that is not a setting.
+  const { accounts, vendors } = parsed.data;
+  return { accounts: Object.keys(accounts).length === 0 ? undefined : accounts, vendors };
+}
+
+function checkVendorNames(path: string, { accounts = {}, vendors }: Draft, complaints: Complaints): void {
   const known = [...VENDOR_IDS, ...Object.keys(vendors)];
-  for (const [name, { vendor }] of Object.entries(accounts)) {
-    if (known.includes(vendor)) continue;
+  for (const [name, { vendor: id }] of Object.entries(accounts)) {
+    if (id === undefined || known.includes(id)) continue;
     complaints.add(`${path} accounts.${name}.vendor`, 'is no vendor.', `Use one of ${known.join(', ')}.`);
   }
 }
 
+/** An empty file is one without settings; undefined: it is no YAML. */
 function parseYaml(path: string, text: string, complaints: Complaints): unknown {
   try {
-    return parse(text, { prettyErrors: false });
+    return (parse(text, { prettyErrors: false }) as unknown) ?? {};
   } catch (error) {
     const [offset = 0] = (error as { pos?: readonly number[] }).pos ?? [];
     const line = text.slice(0, offset).split('\n').length;

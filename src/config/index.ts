@@ -1,7 +1,6 @@
 /** The environment, read once and checked: a wrong setting stops the start with the whole list of complaints. */
 import { statSync } from 'node:fs';
 import { unescape } from 'node:querystring';
-import type { Logger } from 'pino';
 import { CAP_USD_MAX, type Micros, usdToMicros } from '../../proxy/contract';
 import type { KeybrakeClientOptions } from '../../proxy/client';
 import type { ProxyOptions } from '../../proxy/options';
@@ -24,10 +23,11 @@ const ROLE_KEY_LENGTH_MIN = 20;
 const MASTER_KEY_LENGTH_MIN = 32;
 const REQUIRED = true;
 
-/** What `keybrake proxy` runs with. Throws {@link ConfigError}. */
-export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOptions {
+/** What `keybrake proxy` runs with, all but its logger. Throws {@link ConfigError}. */
+export function proxyOptionsFromEnv(env: Environment): Omit<ProxyOptions, 'logger'> {
   const complaints = new Complaints();
   checkNames(env, complaints);
+  readLogLevel(env, complaints);
   const host = read(env, 'KEYBRAKE_HOST') ?? DEFAULT_HOST;
   const port = readPort(env, 'KEYBRAKE_PORT', complaints) ?? DEFAULT_PORT;
   const publicUrl = readProxyUrl(env, complaints);
@@ -45,8 +45,8 @@ export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOpti
     complaints.add('KEYBRAKE_MASTER_KEY', 'is not set, and a ledger in Postgres needs it.', remedy);
   }
   const spool = readSpool(env, store, complaints);
-  const file = readConfigFile(env, complaints);
-  const accounts = readAccounts(env, file, complaints);
+  const { file, draft } = readConfigFile(env, complaints);
+  const accounts = readAccounts(env, draft, complaints);
   const tls = readTls(env, host, complaints);
   complaints.check();
   return {
@@ -59,7 +59,6 @@ export function proxyOptionsFromEnv(env: Environment, logger: Logger): ProxyOpti
     ...vendorSettings(file.prices, file.vendors),
     ...(file.pacing.wait_ms !== undefined && { paceWaitMs: file.pacing.wait_ms }),
     ...(file.pacing.queue !== undefined && { paceQueueMax: file.pacing.queue }),
-    logger,
     ...(workerKey !== undefined && { workerKey }),
     ...(workerMaxMicros !== undefined && { workerMaxMicros }),
     ...(masterKeys !== undefined && { masterKeys }),
@@ -94,6 +93,7 @@ export interface WorkerSettings {
 export function workerOptionsFromEnv(env: Environment): WorkerSettings {
   const complaints = new Complaints();
   checkNames(env, complaints);
+  readLogLevel(env, complaints);
   const url = readClientUrl(env, complaints);
   const workerKey = readRoleKey(env, 'KEYBRAKE_WORKER_KEY', complaints, REQUIRED);
   const sourceDir = read(env, 'KEYBRAKE_SOURCE_DIR') ?? process.cwd();
@@ -106,13 +106,10 @@ export function workerOptionsFromEnv(env: Environment): WorkerSettings {
 
 /** `KEYBRAKE_LOG_LEVEL`; `info` where it is unset. */
 export function logLevelFromEnv(env: Environment, byDefault: LogLevel = 'info'): LogLevel {
-  const text = read(env, 'KEYBRAKE_LOG_LEVEL') ?? byDefault;
-  const level = LOG_LEVELS.find((known) => known === text);
-  if (level !== undefined) return level;
   const complaints = new Complaints();
-  complaints.add('KEYBRAKE_LOG_LEVEL', 'is not a log level.', `Use one of ${LOG_LEVELS.join(', ')}.`);
+  const level = readLogLevel(env, complaints);
   complaints.check();
-  return byDefault;
+  return level ?? byDefault;
 }
 
 /** Every secret value of the environment, for the log to hide. */
@@ -129,6 +126,13 @@ function passwordsOf(env: Environment): string[] {
   const store = read(env, 'KEYBRAKE_STORE') ?? '';
   const written = URL.canParse(store) ? new URL(store).password : '';
   return [written, unescape(written), read(env, 'PGPASSWORD') ?? ''];
+}
+
+function readLogLevel(env: Environment, complaints: Complaints): LogLevel | undefined {
+  const text = read(env, 'KEYBRAKE_LOG_LEVEL');
+  const level = LOG_LEVELS.find((known) => known === text);
+  if (text === undefined || level !== undefined) return level;
+  return complaints.add('KEYBRAKE_LOG_LEVEL', 'is not a log level.', `Use one of ${LOG_LEVELS.join(', ')}.`);
 }
 
 function readClientUrl(env: Environment, complaints: Complaints): string {

@@ -3,9 +3,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError, proxyOptionsFromEnv } from '../../src/config';
-import { createLogger } from '../../src/log';
 
-export const logger = createLogger({ level: 'silent' });
 export const API_KEY = 'kb_admin_0123456789abcdef';
 export const LIVE = 'sk_live_51ABCDEFGHIJKLMNOP';
 export const TEST = 'sk_test_51ABCDEFGHIJKLMNOP';
@@ -33,5 +31,5 @@ export function complaints(env: Record<string, string>, read: (env: Record<strin
 }
 
 export function proxyOptions(env: Record<string, string>) {
-  return proxyOptionsFromEnv(env, logger);
+  return proxyOptionsFromEnv(env);
 }
