@@ -17,7 +17,7 @@ import { type AllReconcileOptions, reconcileOptions } from './reconcile/times';
 import { recover } from './recover';
 import { startReplicas } from './replicas';
 import { createSharedPace } from './sharedPace';
-import { Seal } from './seal';
+import { MASTER_CHECK, Seal } from './seal';
 import { listen, type Listening } from './server';
 import { Spool } from './spool';
 import { openStore } from './store';
@@ -46,7 +46,7 @@ const PACE_QUEUE_MAX = 1_000;
  */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const reconcile = reconcileOptions(options.reconcile);
-  const { store, masterKeys } = await openStore(options);
+  const { store, masterKeys, keysFrom } = await openStore(options);
   try {
     const seal = new Seal(masterKeys);
     const metrics = createMetrics(store);
@@ -54,7 +54,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       metrics.commitBatchSize.observe(size);
       metrics.commitSeconds.observe(ms / 1000);
     });
-    await ledger.submit((rows) => rows.put('meta', seal.checkAgainst(rows.get('meta', 'master_check'))));
+    await ledger.submit((rows) => rows.put('meta', seal.checkAgainst(rows.get('meta', MASTER_CHECK), keysFrom)));
     if (store.exclusive) await recover(ledger, options.logger);
     const spool = store.exclusive ? undefined : new Spool(options.spool ?? 'keybrake-spool', seal, options.logger);
     await spool?.prepare();

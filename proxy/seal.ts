@@ -10,11 +10,13 @@ import {
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { fewRandomBytes } from './ids';
 import type { MetaRow } from './stores/tables';
 
 const VAULT_KEY = /^vk_([0-9a-z]{26})_([0-9a-f]{40})$/;
+/** Name of the `meta` row that tells which master key the ledger was made with. */
+export const MASTER_CHECK = 'master_check';
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const SEAL_ID_BYTES = 4;
@@ -77,15 +79,14 @@ export class Seal {
   /**
    * Compares with what the ledger was made with. Answers what to store; throws when none of the keys fits, since then
    * no vault key and no stored answer of this ledger could be read.
+   * @param source where the keys stand, e.g. `KEYBRAKE_MASTER_KEY`.
    */
-  checkAgainst(stored: MetaRow | undefined): MetaRow {
+  checkAgainst(stored: MetaRow | undefined, source: string): MetaRow {
     const fits = stored === undefined || this.#masters.some(({ check }) => check === stored.value);
     if (!fits) {
-      throw new Error(
-        'KEYBRAKE_MASTER_KEY does not fit this ledger: give the key that it was made with, also as an older one.',
-      );
+      throw new Error(`${source} does not fit this ledger: give the key that it was made with, also as an older one.`);
     }
-    return { name: 'master_check', value: this.#newest.check };
+    return { name: MASTER_CHECK, value: this.#newest.check };
   }
 
   get #newest(): Master {
@@ -108,15 +109,17 @@ function mac(key: Buffer, keyId: string): string {
   return createHmac('sha256', key).update(keyId).digest('hex').slice(0, 40);
 }
 
-/** Reads the master key file beside a SQLite ledger, or makes it with mode 0600. */
+/** Makes the master key file of a new ledger, with mode 0600. */
+export function makeMasterKeyFile(path: string): void {
+  // `wx`: of two processes that start at once only one makes the file.
+  const file = openSync(path, 'wx', 0o600);
+  writeSync(file, `${randomBytes(32).toString('base64url')}\n`);
+  fsyncSync(file);
+  closeSync(file);
+}
+
+/** Reads the master key file beside a SQLite ledger. */
 export function masterKeyFile(path: string): readonly string[] {
-  if (!existsSync(path)) {
-    // `wx`: of two processes that start at once only one makes the file.
-    const file = openSync(path, 'wx', 0o600);
-    writeSync(file, `${randomBytes(32).toString('base64url')}\n`);
-    fsyncSync(file);
-    closeSync(file);
-  }
   const keys = readFileSync(path, 'utf8').split(/\s+/).filter(Boolean);
   if (keys.length === 0) throw new Error(`The master key file ${path} is empty: restore it, or start on a new ledger.`);
   return keys;

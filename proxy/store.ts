@@ -1,23 +1,34 @@
+import { existsSync } from 'node:fs';
 import type { ProxyOptions } from './options';
-import { masterKeyFile } from './seal';
+import { makeMasterKeyFile, MASTER_CHECK, masterKeyFile } from './seal';
 import { openPostgres } from './stores/postgres/postgres';
 import { openSqlite } from './stores/sqlite';
 import { type Store, StoreError } from './stores/store';
 
+interface Opened {
+  readonly store: Store;
+  readonly masterKeys: readonly string[];
+  /** Where the keys stand. */
+  readonly keysFrom: string;
+}
+
+const SETTING = 'KEYBRAKE_MASTER_KEY';
+
 /**
  * Opens the store that the options name, and finds its master keys. Throws {@link StoreError} when it cannot be opened,
- * and an Error when a store that several processes share comes without master keys.
+ * and an Error when a store that several processes share, or one that is in use already, comes without master keys.
  */
 export async function openStore({
   store: name,
   masterKeys,
   logger,
-}: Pick<ProxyOptions, 'store' | 'masterKeys' | 'logger'>): Promise<{ store: Store; masterKeys: readonly string[] }> {
+}: Pick<ProxyOptions, 'store' | 'masterKeys' | 'logger'>): Promise<Opened> {
   if (name.startsWith('sqlite:')) {
     const path = name.slice('sqlite:'.length);
     const store = openSqlite(path);
     try {
-      return { store, masterKeys: masterKeys ?? masterKeyFile(`${path}.keys`) };
+      if (masterKeys !== undefined) return { store, masterKeys, keysFrom: SETTING };
+      return { store, ...(await keysBeside(path, store)) };
     } catch (error) {
       await store.close();
       throw error;
@@ -29,5 +40,23 @@ export async function openStore({
   if (masterKeys === undefined) {
     throw new Error('Postgres needs master keys, the same for every process: set KEYBRAKE_MASTER_KEY.');
   }
-  return { store: await openPostgres(name, (text) => logger.warn(text)), masterKeys };
+  return { store: await openPostgres(name, (text) => logger.warn(text)), masterKeys, keysFrom: SETTING };
+}
+
+/** The keys in the file beside a ledger. It is made for a new ledger only: to another one a new key is a wrong one. */
+async function keysBeside(ledger: string, store: Store): Promise<Omit<Opened, 'store'>> {
+  const path = `${ledger}.keys`;
+  if (!existsSync(path)) {
+    let isNew = true;
+    // Not whether the file is there: a start that ended before it had a key has left a ledger that is new still.
+    await store.commit((rows) => void (isNew = rows.get('meta', MASTER_CHECK) === undefined));
+    if (!isNew) {
+      throw new Error(
+        `The ledger ${ledger} is there, but its master key file ${path} is not, and ${SETTING} is not set: ` +
+          `restore the file, or set ${SETTING} to its content.`,
+      );
+    }
+    makeMasterKeyFile(path);
+  }
+  return { masterKeys: masterKeyFile(path), keysFrom: `The master key file ${path}` };
 }

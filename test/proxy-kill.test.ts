@@ -1,10 +1,11 @@
 /** The proxy as a process that is killed: what it promised before, holds after. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KeybrakeClient } from '../proxy/client';
+import { openSqlite } from '../proxy/stores/sqlite';
 import { type Sandbox, startSandbox } from '../src/sandbox';
 import { type Running, start } from './support/cli';
 import { type Answer, balanced, books, callerOf, FIVE_DOLLARS, keyBody, parallel, tally } from './support/rig';
@@ -187,6 +188,43 @@ test('a master key that does not fit the ledger stops the start; the one it was 
     await stop(again);
   }
   expect(sandbox.stats().stripe.executedCharges).toBe(1);
+});
+
+test('a ledger whose master key file is gone does not start, names the file, and gets no other one', async () => {
+  const [file, kept] = [join(folder, 'ledger.db.keys'), join(folder, 'kept')];
+  const first = launch();
+  await urlOf(first);
+  await stop(first);
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  copyFileSync(file, kept);
+  rmSync(file);
+  const before = readdirSync(folder).toSorted();
+  const { code, stderr } = await launch().ended;
+  expect(code).toBe(1);
+  expect(stderr).toContain(`its master key file ${file} is not, and KEYBRAKE_MASTER_KEY is not set: restore the file`);
+  expect(stderr.trim().split('\n')).toHaveLength(1);
+  expect(readdirSync(folder).toSorted()).toEqual(before);
+
+  writeFileSync(file, 'a key which is another one than that of the ledger');
+  const other = await launch().ended;
+  expect(other.stderr).toContain(`The master key file ${file} does not fit this ledger`);
+  rmSync(file);
+
+  const given = launch(0, { KEYBRAKE_MASTER_KEY: readFileSync(kept, 'utf8') });
+  await urlOf(given);
+  await stop(given);
+  copyFileSync(kept, file);
+  const restored = launch();
+  await urlOf(restored);
+  await stop(restored);
+});
+
+test('a start that ended before the ledger had its key leaves a new ledger: the next one makes the key', async () => {
+  await openSqlite(join(folder, 'ledger.db')).close();
+  const proxy = launch();
+  await urlOf(proxy);
+  expect(readdirSync(folder)).toContain('ledger.db.keys');
+  await stop(proxy);
 });
 
 test('SIGTERM lets calls in flight finish and settle, and then ends at once, whoever keeps a connection open', async () => {
