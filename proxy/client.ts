@@ -1,5 +1,6 @@
 /** The control plane as a typed client, for the activities, the CLI and users' own programs. */
 import { Pool } from 'undici';
+import { CONTROL_ERRORS } from './contract';
 import type {
   CallState,
   CallView,
@@ -44,9 +45,9 @@ export class KeybrakeApiError extends Error {
     this.issues = issues;
   }
 
-  /** May the same request succeed later? True for an unreachable proxy, 429 and 5xx. */
+  /** May the same request succeed later? True for an unreachable proxy, for 429 and 5xx, and for success of something else. */
   get retryable(): boolean {
-    return this.status === 0 || this.status === 429 || this.status >= 500;
+    return this.status < 400 || this.status === 429 || this.status >= 500;
   }
 }
 
@@ -89,52 +90,55 @@ export class KeybrakeClient {
 
   /** Issues a vault key. With `idempotencyKey`, the same key and body give the same vault key back. */
   issueKey(body: IssueKeyBody, idempotencyKey?: string): Promise<IssuedKey> {
-    return this.#json('POST', '/vault/keys', { body, ...(idempotencyKey !== undefined && { idempotencyKey }) });
+    return this.#json('POST', '/vault/keys', 'key_id', {
+      body,
+      ...(idempotencyKey !== undefined && { idempotencyKey }),
+    });
   }
 
   getKey(keyId: string): Promise<KeyView> {
-    return this.#json('GET', `/vault/keys/${encodeURIComponent(keyId)}`);
+    return this.#json('GET', `/vault/keys/${encodeURIComponent(keyId)}`, 'key_id');
   }
 
   listKeys(filter: KeyFilter = {}): Promise<Page<KeyView>> {
-    return this.#json('GET', '/vault/keys', { query: { ...filter } });
+    return this.#json('GET', '/vault/keys', 'items', { query: { ...filter } });
   }
 
   /** Raises a cap or moves the expiry. `usd_cap` in dollars; `expires_in` as at issue, counted from now. */
   patchKey(keyId: string, body: { usd_cap?: number; expires_in?: string | number }): Promise<KeyView> {
-    return this.#json('PATCH', `/vault/keys/${encodeURIComponent(keyId)}`, { body });
+    return this.#json('PATCH', `/vault/keys/${encodeURIComponent(keyId)}`, 'key_id', { body });
   }
 
   /** The vendors, their accounts and the routes that a key may name. */
   async listVendors(): Promise<readonly VendorView[]> {
-    return (await this.#json<{ items: readonly VendorView[] }>('GET', '/vault/vendors')).items;
+    return (await this.#json<{ items: readonly VendorView[] }>('GET', '/vault/vendors', 'items')).items;
   }
 
   getJob(jobId: string): Promise<JobView> {
-    return this.#json('GET', `/vault/jobs/${encodeURIComponent(jobId)}`);
+    return this.#json('GET', `/vault/jobs/${encodeURIComponent(jobId)}`, 'job_id');
   }
 
   patchJob(jobId: string, body: { usd_cap: number }): Promise<JobView> {
-    return this.#json('PATCH', `/vault/jobs/${encodeURIComponent(jobId)}`, { body });
+    return this.#json('PATCH', `/vault/jobs/${encodeURIComponent(jobId)}`, 'job_id', { body });
   }
 
   /** Extends the lease by its length, counted from now. */
   renewKey(keyId: string): Promise<KeyView> {
-    return this.#json('POST', `/vault/keys/${encodeURIComponent(keyId)}/renew`);
+    return this.#json('POST', `/vault/keys/${encodeURIComponent(keyId)}/renew`, 'key_id');
   }
 
   /** The vault key again, for a worker that holds only the key id. */
   tokenFor(keyId: string): Promise<IssuedKey> {
-    return this.#json('POST', `/vault/keys/${encodeURIComponent(keyId)}/token`);
+    return this.#json('POST', `/vault/keys/${encodeURIComponent(keyId)}/token`, 'key_id');
   }
 
   /** Revokes a key and its children. When this resolves, no further call with it leaves. Idempotent. */
   revokeKey(keyId: string, reason: string): Promise<RevokedKey> {
-    return this.#json('DELETE', `/vault/keys/${encodeURIComponent(keyId)}`, { query: { reason } });
+    return this.#json('DELETE', `/vault/keys/${encodeURIComponent(keyId)}`, 'key_id', { query: { reason } });
   }
 
   listCalls(filter: CallFilter = {}): Promise<Page<CallView>> {
-    return this.#json('GET', '/vault/calls', { query: { ...filter } });
+    return this.#json('GET', '/vault/calls', 'items', { query: { ...filter } });
   }
 
   /** Streams every matching call, oldest first, in constant memory. */
@@ -157,21 +161,21 @@ export class KeybrakeClient {
 
   /** Removes old rows of the audit log for some seconds; ask again with `next_cursor` until that is null. */
   pruneCalls({ dry_run: dryRun = false, ...query }: PruneQuery): Promise<PruneView> {
-    return this.#json('DELETE', '/vault/calls', { query: { ...query, dry_run: String(dryRun) } });
+    return this.#json('DELETE', '/vault/calls', 'next_cursor', { query: { ...query, dry_run: String(dryRun) } });
   }
 
   summary(label: string): Promise<SummaryView> {
-    return this.#json('GET', '/vault/summary', { query: { label } });
+    return this.#json('GET', '/vault/summary', 'label', { query: { label } });
   }
 
   /** An operator's word on an unknown call. */
   resolveCall(callId: string, body: ResolveBody): Promise<CallView> {
-    return this.#json('POST', `/vault/calls/${encodeURIComponent(callId)}/resolve`, { body });
+    return this.#json('POST', `/vault/calls/${encodeURIComponent(callId)}/resolve`, 'call_id', { body });
   }
 
   /** `GET /readyz`: resolves when the proxy can reach its store. */
   ready(): Promise<{ status: string }> {
-    return this.#json('GET', '/readyz');
+    return this.#json('GET', '/readyz', 'status');
   }
 
   close(): Promise<void> {
@@ -189,12 +193,16 @@ export class KeybrakeClient {
     if (rest !== '') yield JSON.parse(rest) as T;
   }
 
-  async #json<T>(method: string, path: string, options: SendOptions = {}): Promise<T> {
+  /** `field` is one that every such answer of the proxy has, so that nobody else's is taken for one. */
+  async #json<T>(method: string, path: string, field: string, options: SendOptions = {}): Promise<T> {
     const body = await this.#send(method, path, options);
-    return (await body.json()) as T;
+    const answer = fromJson(await body.text());
+    if (typeof answer === 'object' && answer !== null && field in answer) return answer as T;
+    throw notOfKeybrake(this.url, 200);
   }
 
   async #send(method: string, path: string, { query, body, accept, idempotencyKey }: SendOptions) {
+    const wanted = accept ?? 'application/json';
     const search = new URLSearchParams();
     for (const [name, value] of Object.entries(query ?? {})) if (value !== undefined) search.set(name, String(value));
     const reply = await this.#pool
@@ -203,7 +211,7 @@ export class KeybrakeClient {
         path: `${this.#prefix}${path}${search.size > 0 ? `?${search.toString()}` : ''}`,
         headers: {
           authorization: this.#authorization,
-          accept: accept ?? 'application/json',
+          accept: wanted,
           ...(body !== undefined && { 'content-type': 'application/json' }),
           ...(idempotencyKey !== undefined && { 'idempotency-key': idempotencyKey }),
         },
@@ -213,8 +221,11 @@ export class KeybrakeClient {
         const why = cause instanceof Error ? cause.message : String(cause);
         throw new KeybrakeApiError(0, 'unreachable', `No answer from the proxy at ${this.url}: ${why}`, [], cause);
       });
-    if (reply.statusCode >= 400) throw await toApiError(reply.statusCode, reply.body);
-    return reply.body;
+    if (reply.statusCode >= 400) throw await toApiError(this.url, reply.statusCode, reply.body);
+    const type = reply.headers['content-type'];
+    if (reply.statusCode < 300 && typeof type === 'string' && type.startsWith(wanted)) return reply.body;
+    reply.body.on('error', () => undefined).destroy();
+    throw notOfKeybrake(this.url, reply.statusCode);
   }
 }
 
@@ -225,12 +236,27 @@ interface SendOptions {
   readonly idempotencyKey?: string;
 }
 
-async function toApiError(status: number, body: { text(): Promise<string> }): Promise<KeybrakeApiError> {
+async function toApiError(url: string, status: number, body: { text(): Promise<string> }): Promise<KeybrakeApiError> {
   const text = await body.text();
   try {
     const { error } = JSON.parse(text) as { error: { code: string; message: string; issues?: Issue[] } };
+    // Others answer with `error` too: their text must not be taken for the proxy's word.
+    if (!Object.hasOwn(CONTROL_ERRORS, error.code)) return notOfKeybrake(url, status);
     return new KeybrakeApiError(status, error.code, error.message, error.issues ?? []);
   } catch {
-    return new KeybrakeApiError(status, 'unreadable_answer', `The proxy answered ${status} without a readable error.`);
+    return notOfKeybrake(url, status);
   }
+}
+
+function fromJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function notOfKeybrake(url: string, status: number): KeybrakeApiError {
+  const message = `What is at ${url} does not answer like a keybrake proxy (status ${status}).`;
+  return new KeybrakeApiError(status, 'unreadable_answer', message);
 }

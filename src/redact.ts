@@ -8,7 +8,8 @@ const PATTERNS: readonly (readonly [RegExp, string])[] = [
   [VAULT_KEY, 'vk_[hidden]'],
   [/\b((?:sk|rk)_(?:org_)?(?:live|test))_[A-Za-z0-9]{6,}/g, '$1_[hidden]'],
   [/\b(whsec|re|SG)_[A-Za-z0-9_]{16,}/g, '$1_[hidden]'],
-  [/\b(Bearer|Basic)\s+[A-Za-z0-9+/=._~-]{6,}/gi, '$1 [hidden]'],
+  // The name of the variable that holds the key is none, and tells which key is meant.
+  [/\b(Bearer|Basic)\s+(?!KEYBRAKE_(?:API|WORKER)_KEY(?!\.?[\w+/=~-]))[A-Za-z0-9+/=._~-]{6,}/gi, '$1 [hidden]'],
   [/("(?:authorization|proxy-authorization|cookie|set-cookie)"\s*:\s*)"(?:[^"\\]|\\.)*"/gi, '$1"[hidden]"'],
 ];
 

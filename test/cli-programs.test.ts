@@ -1,10 +1,13 @@
 /** The long-running commands: what they say, how they end. */
-import { cpSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
-import { connect } from 'node:net';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseEnv } from 'node:util';
+import { KeybrakeClient } from '../proxy/client';
+import { openSqlite } from '../proxy/stores/sqlite';
 import { type TemporalDev, startTemporalDev } from '../src/temporalDev';
 import { scanText } from '../src/testing/scan';
 import { keybrake, start } from './support/cli';
@@ -18,11 +21,12 @@ function folder(): string {
 }
 
 test('proxy: a wrong environment stops the start with the whole list', async () => {
-  const env = { KEYBRAKE_PORT: 'x', KEYBRAKE_STORE: 'postgres://x', KEYBRAKE_HOTS: 'y' };
+  const env = { KEYBRAKE_PORT: 'x', KEYBRAKE_STORE: 'postgres://x', KEYBRAKE_HOTS: 'y', KEYBRAKE_LOG_LEVEL: 'loud' };
   const { code, stderr } = await keybrake(['proxy'], { env, cwd: folder() });
   expect(code).toBe(1);
-  expect(stderr).toMatch(/6 settings cannot be used/);
-  for (const name of ['PORT', 'STORE', 'HOTS', 'API_KEY', 'MASTER_KEY']) expect(stderr).toContain(`KEYBRAKE_${name}`);
+  expect(stderr).toMatch(/7 settings cannot be used/);
+  for (const name of ['LOG_LEVEL', 'PORT', 'STORE', 'HOTS', 'API_KEY', 'MASTER_KEY'])
+    expect(stderr).toContain(`KEYBRAKE_${name}`);
   expect(stderr).not.toMatch(/^\s+at /m);
 });
 
@@ -56,6 +60,81 @@ test('sandbox and proxy: they serve, log no secret, and end with code 0 at SIGTE
   expect(scanText(ended.stdout + ended.stderr, { secrets })).toEqual([]);
   sandbox.child.kill('SIGTERM');
   expect((await sandbox.ended).code).toBe(0);
+});
+
+test('a port that is taken: one sentence with the setting that chooses another', async () => {
+  const taken = createServer();
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+  const port = String((taken.address() as AddressInfo).port);
+  const problem = `keybrake: Port ${port} of 127.0.0.1 is taken by another program.`;
+  const env = { KEYBRAKE_API_KEY: API_KEY, STRIPE_SECRET_KEY: SECRET, KEYBRAKE_PORT: port };
+  const [proxy, sandbox] = await Promise.all([
+    keybrake(['proxy'], { env, cwd: folder() }),
+    keybrake(['sandbox', '--port', port]),
+  ]);
+  expect([proxy.code, sandbox.code]).toEqual([1, 1]);
+  expect(proxy.stderr).toBe(`${problem} Choose another port with KEYBRAKE_PORT or --port.\n`);
+  expect(sandbox.stderr).toBe(`${problem} Choose another port with --port.\n`);
+  taken.close();
+});
+
+test('a ledger that cannot be opened: one sentence with its path and the way out', async () => {
+  const env = { KEYBRAKE_API_KEY: API_KEY, STRIPE_SECRET_KEY: SECRET };
+  const cwd = folder();
+  writeFileSync(join(cwd, 'notes.db'), 'This is a text, and no ledger of any kind. '.repeat(50));
+  mkdirSync(join(cwd, 'folder.db'));
+  const open = openSqlite(join(cwd, 'open.db'));
+  const orAnother = 'or name another ledger with KEYBRAKE_STORE';
+  const refusals = {
+    'nowhere/x.db': `cannot be opened, as there is no folder ${realpathSync(cwd)}/nowhere: make it, ${orAnother}.`,
+    'open.db': `is open in another process: end that one, ${orAnother}.`,
+    'notes.db': `cannot be opened, as it is no SQLite file: restore it, ${orAnother}.`,
+    'folder.db': expect.stringMatching(/^cannot be opened \(SQLITE_CANTOPEN\w*\): see that the file and its folder /),
+  };
+  const tries = Object.entries(refusals).map(async ([path, refusal]) => {
+    const { code, stderr } = await keybrake(['proxy', '--port', '0', '--store', `sqlite:${path}`], { env, cwd });
+    expect([code, stderr.replace(`keybrake: The ledger ${path} `, '').trimEnd()]).toEqual([1, refusal]);
+  });
+  await Promise.all(tries);
+  await open.close();
+});
+
+test('sandbox: a time below nothing is refused', async () => {
+  for (const flag of ['--delay', '--late']) {
+    const { code, stderr } = await keybrake(['sandbox', '--port', '0', flag, '-5']);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/Give milliseconds as a whole number, e\.g\. 200/)]);
+  }
+});
+
+test('an address at which something else answers is no keybrake proxy, whatever it says', async () => {
+  const answers: readonly (readonly [number, string, string])[] = [
+    [404, 'application/json', '{"error":{"code":"resource_missing","message":"theirs"}}'],
+    [404, 'application/json', '{"error":{"code":404,"message":"theirs"}}'],
+    [200, 'application/json', '{"message":"theirs"}'],
+    [200, 'application/json', 'theirs'],
+    [200, 'text/html', '<p>theirs</p>'],
+    [302, 'text/html', 'theirs'],
+    [502, 'text/html', 'theirs'],
+  ];
+  let answer = answers[0]!;
+  const other = createServer((_request, response) => {
+    response.writeHead(answer[0], { 'content-type': answer[1] }).end(answer[2]);
+  });
+  await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+  const client = new KeybrakeClient({ url, apiKey: API_KEY });
+  for (answer of answers) {
+    for (const ask of [client.listKeys(), client.exportCalls({}, 'text/csv')]) {
+      const message = `What is at ${url} does not answer like a keybrake proxy (status ${answer[0]}).`;
+      await expect(ask).rejects.toMatchObject({ code: 'unreadable_answer', message });
+    }
+  }
+  await client.close();
+  const env = { KEYBRAKE_URL: url, KEYBRAKE_API_KEY: API_KEY };
+  const { code, stdout, stderr } = await keybrake(['keys'], { env });
+  expect([code, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(/does not answer like a keybrake proxy \(status 502\)\.\nKEYBRAKE_URL says where/);
+  other.close();
 });
 
 describe('worker', () => {

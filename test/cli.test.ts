@@ -83,6 +83,7 @@ test('errors have no stack trace, unless KEYBRAKE_DEBUG=1, and name the way out'
   expect(debug.stderr).toMatch(/^\s+at /m);
   const refused = await keybrake(['keys'], { env: { ...env, KEYBRAKE_API_KEY: 'kb_admin_wrong_wrong_wrong' } });
   expect(refused.stderr).toMatch(/must be the one that the proxy was started with/);
+  expect(refused.stderr).toContain('as Authorization: Bearer KEYBRAKE_API_KEY or KEYBRAKE_WORKER_KEY.');
   expect(refused.stderr).not.toContain('wrong_wrong');
 });
 

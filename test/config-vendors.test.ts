@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { API_KEY, complaints, file, GOOD, proxyOptions } from './support/config';
+import { API_KEY, complaints, file, GOOD, proxyOptions, TEST } from './support/config';
 
 describe('Twilio and Resend', () => {
   const BASE = { KEYBRAKE_API_KEY: API_KEY };
@@ -115,6 +115,69 @@ describe('keybrake.yaml', () => {
       body: 'json',
       price: { micros: 950_000, each: 'letters', times: 'sheets' },
       id: 'batch',
+    });
+  });
+
+  describe('one mistake hides no other', () => {
+    const found = (text: string, env = {}) => {
+      const path = file('several.yaml', text);
+      return complaints({ KEYBRAKE_API_KEY: API_KEY, KEYBRAKE_CONFIG: path, ...env }).map((line) =>
+        line.replace(`${path} `, ''),
+      );
+    };
+    const ACCOUNTS = 'accounts: { s3: { vendor: paypal, secret: env:NOPE_KEY, upstream: nowhere } }';
+    const OF_ACCOUNTS = [
+      expect.stringMatching(/^accounts\.s3\.vendor is no vendor/),
+      expect.stringMatching(/^accounts\.s3\.upstream is not an http/),
+      expect.stringMatching(/^accounts\.s3\.secret refers to NOPE_KEY, which is not set/),
+    ];
+
+    test('a name that is no setting, beside accounts that cannot be used', () => {
+      expect(found(ACCOUNTS)).toEqual(OF_ACCOUNTS);
+      const told = found(`zork: 1\n${ACCOUNTS}`);
+      expect(told).toEqual([expect.stringContaining('zork is not a setting'), ...OF_ACCOUNTS]);
+    });
+
+    test('a field of the same account, and a vendor that cannot be read', () => {
+      const text = `vendors: { fax: { origin: x } }
+accounts:
+  a: { vendor: paypal, secret: sk_in_the_file, max_rps: 0 }
+  b: { vendor: fax, secret: env:NOPE_KEY, usr: x }
+  c: { secret: env:NOR_THIS }
+  d: 5`;
+      const places = found(text).map((line) => line.split(' ').slice(0, 2).join(' '));
+      expect(places.toSorted()).toEqual(
+        [
+          'accounts.a.secret must',
+          'accounts.a.max_rps must',
+          'accounts.a.vendor is',
+          'accounts.b usr',
+          'accounts.b.secret refers',
+          'accounts.c.vendor Invalid',
+          'accounts.c.secret refers',
+          'accounts.d Invalid',
+          'vendors.fax.origin must',
+          'vendors.fax.routes Invalid',
+        ].toSorted(),
+      );
+    });
+
+    test('a file of which nothing can be read is not said to name no account', () => {
+      expect(found('accounts: [')).toEqual([expect.stringContaining('is not YAML')]);
+      expect(found('acounts: {}')).toEqual([expect.stringContaining('Did you mean accounts?')]);
+      expect(found('')).toEqual([expect.stringContaining('there is nothing to call')]);
+    });
+
+    test('what the environment says for several accounts is complained about once', () => {
+      const text =
+        'accounts: { a: { vendor: stripe, secret: env:STRIPE_EU_KEY }, b: { vendor: stripe, secret: env:STRIPE_EU_KEY } }';
+      const env = { STRIPE_EU_KEY: TEST, STRIPE_SECRET_KEY: TEST };
+      const wrong = { KEYBRAKE_STRIPE_MAX_RPS: 'fast', KEYBRAKE_STRIPE_UPSTREAM: 'nowhere' };
+      expect(found(text, env)).toEqual([]);
+      expect(found(text, { ...env, ...wrong })).toEqual([
+        expect.stringMatching(/^KEYBRAKE_STRIPE_UPSTREAM/),
+        expect.stringMatching(/^KEYBRAKE_STRIPE_MAX_RPS/),
+      ]);
     });
   });
 

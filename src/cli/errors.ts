@@ -2,6 +2,7 @@
 import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { KeybrakeApiError } from '../../proxy/client';
+import { StoreError } from '../../proxy/stores/store';
 import { hideSecrets } from '../redact';
 
 /** Exit codes of `run`; other commands use `ok` and `failed`. */
@@ -26,12 +27,17 @@ export function explain(error: unknown): string {
   if (error instanceof KeybrakeApiError) return explainApi(error);
   if (error instanceof WorkflowFailedError || error instanceof WorkflowUpdateFailedError) return explainFailure(error);
   if (error instanceof WorkflowExecutionAlreadyStartedError) return explainRunning(error);
-  if (error instanceof CliError) return error.message;
+  if (error instanceof CliError || isComplete(error)) return error.message;
   if (!(error instanceof Error)) return String(error);
   const { code, details } = error as { code?: unknown; details?: unknown };
   // gRPC errors: the status text is in `details`, the message is wrapped twice.
   const grpc = typeof code === 'number' && typeof details === 'string' ? details : rootCause(error)?.message;
   return grpc === undefined || error.message.includes(grpc) ? error.message : `${error.message}: ${grpc}`;
+}
+
+/** A failure of the ledger says all there is to say, where the message is a whole sentence. */
+function isComplete(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.message.endsWith('.');
 }
 
 function explainApi(error: KeybrakeApiError): string {
@@ -42,6 +48,8 @@ function explainApi(error: KeybrakeApiError): string {
 
 const REMEDIES: Readonly<Record<string, string>> = {
   unreachable: 'Is it running (keybrake proxy, or keybrake dev)? KEYBRAKE_URL says where it is looked for.',
+  unreadable_answer:
+    'KEYBRAKE_URL says where the proxy is looked for: correct it, or look at what stands in front of it.',
   unauthenticated: 'KEYBRAKE_API_KEY (or KEYBRAKE_WORKER_KEY) here must be the one that the proxy was started with.',
   forbidden: 'This takes the admin role: set KEYBRAKE_API_KEY.',
 };

@@ -1,8 +1,21 @@
-/** How long-running commands end: the first signal asks, the second one forces. */
+/** How long-running commands begin and end: at their port; the first signal asks, the second one forces. */
+import { CliError } from './errors';
 import { tell } from './output';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 const FORCED = 130;
+
+/** What has been started, or why it could not have its port. `remedy` says which setting chooses another. */
+export async function listening<T>(started: Promise<T>, remedy: string): Promise<T> {
+  try {
+    return await started;
+  } catch (error) {
+    const { code, address, port } = error as { code?: unknown; address?: string; port?: number };
+    if (port === undefined || (code !== 'EADDRINUSE' && code !== 'EACCES')) throw error;
+    const problem = code === 'EACCES' ? 'may not be used' : 'is taken by another program';
+    throw new CliError(`Port ${port} of ${address} ${problem}. ${remedy}`, { cause: error });
+  }
+}
 
 /** Resolves at the first SIGINT or SIGTERM. Another one then ends the process at once, after `force` was called. */
 export function untilSignalled(what: string, force: () => void = () => undefined): Promise<NodeJS.Signals> {

@@ -20,6 +20,12 @@ export function parseCount(text: string): number {
   throw new InvalidArgumentError('Give a whole number above 0.');
 }
 
+/** Milliseconds; 0 is some. */
+export function parseMs(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Give milliseconds as a whole number, e.g. 200.');
+}
+
 export function parsePort(text: string): number {
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
   throw new InvalidArgumentError('Give a port from 0 (any free one) to 65535.');

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { VARIABLES, logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
 import { createLogger } from '../log';
-import { untilSignalled } from './lifetime';
+import { listening, untilSignalled } from './lifetime';
 import { print, printJson } from './output';
 import { parsePort } from './parse';
 
@@ -38,6 +38,8 @@ export function environmentHelp(program: 'proxy' | 'clients'): string {
   return `\nEnvironment:\n${[...lines, ...vendor].join('\n')}`;
 }
 
+const PORT_TAKEN = 'Choose another port with KEYBRAKE_PORT or --port.';
+
 async function proxy(flags: Flags): Promise<void> {
   const env = {
     ...process.env,
@@ -50,7 +52,7 @@ async function proxy(flags: Flags): Promise<void> {
   const logger = createLogger({ level: logLevelFromEnv(env), secrets: secretsFromEnv(env) });
   // Loaded when asked for: other commands start faster without.
   const { startProxy } = await import('../../proxy/index.js');
-  const running = await startProxy({ ...options, logger });
+  const running = await listening(startProxy({ ...options, logger }), PORT_TAKEN);
   const signalled = untilSignalled('no new calls; those in flight end and settle first');
   if (flags.json === true) await printJson({ url: running.url, port: running.port });
   else await print(`Keybrake proxy on ${running.url}`);

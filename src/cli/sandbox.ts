@@ -1,9 +1,9 @@
 /** `keybrake sandbox`: stand-ins for the vendors, on loopback. */
 import { type Command, InvalidArgumentError } from 'commander';
 import { type TwilioOptions, startSandbox } from '../sandbox';
-import { untilSignalled } from './lifetime';
+import { listening, untilSignalled } from './lifetime';
 import { print, printJson, tell } from './output';
-import { parseCount, parsePort } from './parse';
+import { parseCount, parseMs, parsePort } from './parse';
 
 interface Flags {
   readonly port: number;
@@ -27,8 +27,8 @@ export function addSandbox(program: Command): void {
     .option('--secret-key <key>', 'accept this secret of Stripe only, e.g. sk_test_…')
     .option('--twilio <sid:token>', 'accept this account of Twilio only, e.g. AC…:…', parseTwilio)
     .option('--resend-key <key>', 'accept this key of Resend only, e.g. re_…')
-    .option('--late <ms>', "when a message's price is known, e.g. 2000; otherwise when told to advance", Number)
-    .option('--delay <ms>', 'how long each call takes', Number)
+    .option('--late <ms>', "when a message's price is known, e.g. 2000; otherwise when told to advance", parseMs)
+    .option('--delay <ms>', 'how long each call takes', parseMs)
     .option('--limit <n>', 'answer 429 to more calls in a second than this, e.g. 20', parseCount)
     .option('--json', 'print where it listens as JSON')
     .addHelpText('after', HELP)
@@ -41,7 +41,7 @@ Let messages arrive:          curl -d '{}' http://127.0.0.1:8788/_sandbox/twilio
 Let it fail:                  curl -d '{"dropAfter":0.1}' http://127.0.0.1:8788/_sandbox/faults`;
 
 async function sandbox({ port, secretKey, twilio, resendKey, late, delay, limit, json }: Flags): Promise<void> {
-  const running = await startSandbox({
+  const starting = startSandbox({
     port,
     ...(secretKey !== undefined && { secretKey }),
     twilio: { ...twilio, ...(late !== undefined && { lateMs: late }) },
@@ -49,6 +49,7 @@ async function sandbox({ port, secretKey, twilio, resendKey, late, delay, limit,
     ...(delay !== undefined && { delayMs: delay }),
     ...(limit !== undefined && { limitPerSecond: limit }),
   });
+  const running = await listening(starting, 'Choose another port with --port.');
   const signalled = untilSignalled('ending');
   if (json === true) await printJson({ url: running.url, port: running.port });
   else await print(`Stripe, Twilio and Resend stand-in on ${running.url}`);

@@ -1,4 +1,6 @@
 /** Opens the ledger file, makes its tables, and holds the lock that keeps other processes out. */
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import type Database from 'better-sqlite3';
 import { StoreError } from '../store';
 import { columnTypes, SCHEMA_VERSION, TABLES, type Table } from '../tables';
@@ -77,13 +79,21 @@ function opening(path: string, open: () => Database.Database, begin: (db: Databa
   } catch (cause) {
     db?.close();
     if (cause instanceof StoreError) throw cause;
-    const code = sqliteCode(cause) ?? String(cause);
-    const busy = code.startsWith('SQLITE_BUSY');
-    throw new StoreError(
-      busy ? `The ledger ${path} is open in another process.` : `The ledger ${path} cannot be opened: ${code}.`,
-      { cause },
-    );
+    throw new StoreError(`The ledger ${path} ${whyNot(path, cause)}`, { cause });
   }
+}
+
+const OR_ANOTHER = 'or name another ledger with KEYBRAKE_STORE';
+
+/** Why a ledger does not open, and what to do. */
+function whyNot(path: string, cause: unknown): string {
+  const folder = dirname(resolve(path));
+  const code = sqliteCode(cause);
+  if (code?.startsWith('SQLITE_BUSY') === true) return `is open in another process: end that one, ${OR_ANOTHER}.`;
+  if (!existsSync(folder)) return `cannot be opened, as there is no folder ${folder}: make it, ${OR_ANOTHER}.`;
+  if (code === 'SQLITE_NOTADB') return `cannot be opened, as it is no SQLite file: restore it, ${OR_ANOTHER}.`;
+  const what = code ?? (cause instanceof Error ? cause.message : String(cause));
+  return `cannot be opened (${what}): see that the file and its folder ${folder} can be written, ${OR_ANOTHER}.`;
 }
 
 function migrate(db: Database.Database): void {
