@@ -81,7 +81,7 @@ export function contextHeaders(caller: Caller, recordKey: string, offset: number
 }
 
 export function headerText(text: string): string {
-  return /^[!-~](?:[ -~]*[!-~])?$/.test(text) ? text : encodeURIComponent(text);
+  return /^(?!.*%)[!-~](?:[ -~]*[!-~])?$/.test(text) ? text : encodeURIComponent(text);
 }
 
 export function isReplay({ headers }: Pick<VendorReply, 'headers'>): boolean {

@@ -46,12 +46,21 @@ export function callFacts(
     path: withoutVaultKey(incoming.url.split('?', 1)[0]?.slice(0, CONTEXT_CHARACTERS_MAX) ?? ''),
     route: null,
     idempotencyKey: text(headers, keyHeader ?? HEADERS.idempotencyKey) ?? text(headers, HEADERS.idempotencyKey),
-    recordId: decoded(text(headers, HEADERS.recordId)),
+    recordId: recordIdIn(headers),
     workflowId: decoded(text(headers, HEADERS.workflowId)),
     activityId: decoded(text(headers, HEADERS.activityId)),
     attempt: Number.isSafeInteger(attempt) && attempt > 0 ? attempt : null,
     context: decoded(text(headers, HEADERS.context)),
   };
+}
+
+/** None where it is too long to be kept whole: see {@link bodyOf}. */
+function recordIdIn(headers: RequestHeaders): string | null {
+  return isTooLong(headers[HEADERS.recordId]) ? null : text(headers, HEADERS.recordId);
+}
+
+function isTooLong(recordId: string | readonly string[] | undefined): boolean {
+  return typeof recordId === 'string' && recordId.length > CONTEXT_CHARACTERS_MAX;
 }
 
 function text(headers: RequestHeaders, name: string): string | null {
@@ -67,12 +76,17 @@ function withoutVaultKey(value: string): string {
 }
 
 /**
- * The body. Throws {@link Refusal} when it is too large, and when there is a vault key in the path or the idempotency
- * key: what is recorded of these must also be what is sent, so that nothing can be taken out of them.
+ * The body. Throws {@link Refusal} when it is too large; when there is a vault key in the path or the idempotency key
+ * (what is recorded of these must also be what is sent, so that nothing can be taken out of them); and when the record id
+ * is too long to be kept whole: two that begin alike must not be taken for one.
  */
 export function bodyOf({ url, headers, body }: DataRequest): Buffer {
   if (body === undefined) {
     throw new Refusal('payload_too_large', `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`);
+  }
+  if (isTooLong(headers[HEADERS.recordId])) {
+    const reason = `request_unpriceable: a record id has at most ${CONTEXT_CHARACTERS_MAX} characters: send a hash of it.`;
+    throw new Refusal('request_unpriceable', reason, { field: 'Keybrake-Record-Id' });
   }
   const field = VAULT_KEY.test(url)
     ? 'path'
@@ -84,7 +98,10 @@ export function bodyOf({ url, headers, body }: DataRequest): Buffer {
   throw new Refusal('request_unpriceable', reason, { field });
 }
 
-/** Header values are ASCII: clients percent-encode what is not. A value that is no such encoding is taken as it is. */
+/**
+ * Header values are ASCII: clients percent-encode what is not, and percent signs. A value that is no such encoding is taken
+ * as it is. A record id is never decoded: it decides what is one record, whoever sends it.
+ */
 function decoded(value: string | null): string | null {
   if (value === null || !value.includes('%')) return value;
   try {

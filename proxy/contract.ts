@@ -120,6 +120,8 @@ export interface RefusalDetails {
   readonly remaining_usd?: number;
   /** Which budget refused: `key`, `day` or `job`, and whose. */
   readonly budget?: string;
+  /** It is closed since a call did not fit, until its cap is raised. */
+  readonly latched?: boolean;
   readonly attempted?: string;
   readonly allowed_endpoints?: readonly string[];
   readonly nearest?: string;

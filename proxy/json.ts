@@ -56,6 +56,32 @@ function checkTokens(text: string): void {
   }
 }
 
+/** The first name that an object in the text has twice, after decoding its escapes; undefined: none, or no JSON. */
+export function repeatedName(text: string): string | undefined {
+  const open: (Set<string> | undefined)[] = [];
+  let last = '';
+  for (const [token] of text.matchAll(TOKEN)) {
+    if (token === '{' || token === '[') open.push(token === '{' ? new Set() : undefined);
+    else if (token === '}' || token === ']') open.pop();
+    else if (token === ':') {
+      const name = decodedName(last);
+      const names = open.at(-1);
+      if (name !== undefined && names?.has(name)) return name;
+      if (name !== undefined) names?.add(name);
+    }
+    last = token;
+  }
+  return undefined;
+}
+
+function decodedName(token: string): string | undefined {
+  try {
+    return JSON.parse(token) as string;
+  } catch {
+    return undefined;
+  }
+}
+
 function claimName(names: Set<string> | undefined, name: string): void {
   if (ODD_NAME.test(name)) throw unpriceable(name, `Field name ${shown(name)} is odd.`);
   if (names?.has(name)) throw unpriceable(name, `Field ${shown(name)} is given twice.`);

@@ -168,6 +168,70 @@ describe('lives', () => {
   });
 });
 
+describe('revoking, whatever its words are', () => {
+  const reasons = {
+    'of two lines': ['stop\nthe\tDAG', 'stop the DAG'],
+    'that is long': ['x'.repeat(3_000), 'x'.repeat(500)],
+    'of half a pair of surrogates': ['stop \ud83d', 'stop \ufffd'],
+    'that is empty': ['', null],
+    'of control characters alone': ['\u0000\u2028', null],
+  } as const;
+  it.each(Object.entries(reasons))('a reason %s revokes', async (_, [words, kept]) => {
+    const { key_id: id } = await control.admin.issueKey(BODY);
+    expect(await control.admin.revokeKey(id, words)).toMatchObject({ state: 'revoked' });
+    expect(await control.admin.getKey(id)).toMatchObject({ state: 'revoked', revoke_reason: kept });
+  });
+
+  it('a misspelt query revokes', async () => {
+    const { key_id: id } = await control.admin.issueKey(BODY);
+    expect((await control.ask(`/vault/keys/${id}?reson=x`, { method: 'DELETE' })).status).toBe(200);
+    expect((await control.admin.getKey(id)).state).toBe('revoked');
+  });
+});
+
+describe('jobs and workers', () => {
+  it('a worker neither sees nor changes a job that is none of a worker’s', async () => {
+    await control.admin.issueKey({ ...BODY, job_id: 'admin' });
+    expect((await apiError(control.worker.getJob('admin'))).status).toBe(403);
+    expect((await apiError(control.worker.patchJob('admin', { usd_cap: 101 }))).status).toBe(403);
+    expect((await apiError(control.worker.patchJob('none', { usd_cap: 101 }))).status).toBe(404);
+    expect((await control.admin.getJob('admin')).usd_cap).toBe(100);
+  });
+
+  it('a worker raises the cap of its own job, and only spends what an admin gave one', async () => {
+    await control.worker.issueKey({ ...BODY, job_id: 'own' });
+    expect((await control.worker.patchJob('own', { usd_cap: 101 })).usd_cap).toBe(101);
+    await control.admin.issueKey({ ...BODY, job_id: 'given' });
+    await control.worker.issueKey({ ...BODY, job_id: 'given' });
+    expect((await control.worker.getJob('given')).usd_cap).toBe(100);
+    expect((await apiError(control.worker.patchJob('given', { usd_cap: 101 }))).status).toBe(403);
+  });
+});
+
+describe('what could be read in two ways', () => {
+  const post = (body: string) =>
+    control.ask('/vault/keys', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+  it.each(['"usd_cap":1,"usd_cap":1000', '"usd_cap":1,"usd\\u005fcap":1000'])('a cap given twice: %s', async (caps) => {
+    const { usd_cap: _cap, ...rest } = BODY;
+    const answer = await post(`{${caps},${JSON.stringify(rest).slice(1)}`);
+    expect(answer.status).toBe(400);
+    expect(await answer.json()).toMatchObject({ error: { issues: [{ path: 'usd_cap' }] } });
+  });
+
+  it('a cursor that no page gave', async () => {
+    for (const path of ['/vault/keys?cursor=zzzz', '/vault/calls?cursor=garbage']) {
+      expect((await control.ask(path)).status).toBe(400);
+    }
+  });
+
+  it.each(['.', '..'])('a job id that no client can address: %s', async (id) => {
+    expect(await apiError(control.admin.issueKey({ ...BODY, job_id: id }))).toMatchObject({
+      status: 400,
+      issues: [{ path: 'job_id' }],
+    });
+  });
+});
+
 describe('children', () => {
   it('a child inherits vendor, account, fx and per-call cap, and needs no cap of its own', async () => {
     const fx = { eur: 1.2, gbp: 1.4 };

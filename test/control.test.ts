@@ -221,12 +221,12 @@ describe('faults', () => {
   afterAll(() => control.close());
 
   it('a store that cannot be written is 503, a bug is 500, and neither tells what broke', async () => {
-    const submit = control.ledger.submit.bind(control.ledger);
-    control.ledger.submit = () => Promise.reject(new StoreError('SQLITE_IOERR at /secret/path'));
+    const hold = control.ledger.hold.bind(control.ledger);
+    control.ledger.hold = () => Promise.reject(new StoreError('SQLITE_IOERR at /secret/path'));
     const down = await apiError(control.admin.issueKey(BODY));
-    control.ledger.submit = () => Promise.reject(new Error('sk_live_secret'));
+    control.ledger.hold = () => Promise.reject(new Error('sk_live_secret'));
     const bug = await apiError(control.admin.issueKey(BODY));
-    control.ledger.submit = submit;
+    control.ledger.hold = hold;
     expect([down.status, down.code, bug.status, bug.code]).toEqual([503, 'store_unavailable', 500, 'internal']);
     expect(down.message + bug.message).not.toMatch(/secret|SQLITE/);
   });

@@ -90,6 +90,24 @@ test('a call above the whole cap is refused at once, and latches', async () => {
   expect(rig.sandbox.requests()).toEqual([]);
 });
 
+test('a latched budget says that it is, and how to open it', async () => {
+  const key = await rig.issue({ usd_cap: 4 });
+  await rig.call(key.vault_key);
+  const { text } = await rig.call(key.vault_key, { body: 'amount=100&currency=usd' });
+  expect(text).toContain('latched, because an earlier call did not fit: raise the cap above $4.00.');
+  await rig.client.patchKey(key.key_id, { usd_cap: 4.01 });
+  expect((await rig.call(key.vault_key, { body: 'amount=100&currency=usd' })).status).toBe(200);
+});
+
+test('every refusal of a known key tells what is left', async () => {
+  const key = await rig.issue({ usd_cap: 40 });
+  const wrong = [{ body: 'amount=1e3&currency=usd' }, { path: '/v1/refunds' }, { path: '/v1/nothing' }];
+  for (const call of wrong) {
+    const { status, headers } = await rig.call(key.vault_key, call);
+    expect([status >= 400, headers['keybrake-remaining-usd']]).toEqual([true, '40']);
+  }
+});
+
 test('money given back by declines goes to calls that wait for it: nobody hears that the cap is exhausted', async () => {
   const key = await rig.issue({ usd_cap: 50 });
   const answers = await parallel(39, 39, (index) =>

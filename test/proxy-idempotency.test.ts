@@ -171,3 +171,23 @@ test('a client that leaves in the middle of its request: nothing is held or sent
   ]);
   expect(rig.sandbox.requests()).toHaveLength(2);
 });
+
+test('record ids are what they are: one that looks like another, encoded, is another record', async () => {
+  const ids = ['x%41', 'xA', '50%25off', '50%off'];
+  for (const id of ids) {
+    const answer = await rig.call(key.vault_key, { headers: { 'keybrake-record-id': id } });
+    expect([answer.status, answer.headers['idempotent-replayed']]).toEqual([200, undefined]);
+  }
+  const { items } = await rig.client.listCalls({ key_id: key.key_id });
+  expect(items.map(({ record_id: id }) => id).toSorted()).toEqual(ids.toSorted());
+});
+
+test('a record id that is too long to be kept whole is refused, not cut: it could be another’s', async () => {
+  const id = 'R'.repeat(500);
+  const kept = await rig.call(key.vault_key, { headers: { 'keybrake-record-id': id } });
+  const longer = await rig.call(key.vault_key, { headers: { 'keybrake-record-id': `${id}2` } });
+  expect(kept.status).toBe(200);
+  expect(longer.status).toBe(400);
+  expect(longer.text).toContain('Keybrake-Record-Id');
+  expect((await rig.client.listCalls({ record_id: id })).items).toHaveLength(1);
+});

@@ -57,6 +57,7 @@ describe('the signal revoke', () => {
     { name: 'a reason', args: [{ reason: 'wrong prices' }], reason: 'Revoked by signal: wrong prices' },
     { name: 'garbage', args: [[1, { reason: 5 }]], reason: 'Revoked by signal.' },
     { name: 'null', args: [null], reason: 'Revoked by signal.' },
+    { name: 'two lines', args: ['wrong\tfile\nof'], reason: 'Revoked by signal: wrong\tfile\nof' },
   ])('with $name ends the run with its report and a dead key', async ({ name, args, reason }) => {
     const prefix = `revoke-${name.replace(' ', '-')}`;
     await withWorker(stack, async (taskQueue) => {

@@ -111,6 +111,10 @@ test('ids that look like activity ids of Temporal or of the pack, or are long or
     ' padded ',
     '日本',
     'a/b?c#d',
+    '50%25off',
+    '50%off',
+    '%41',
+    'A',
   ];
   const records: RecordLine[] = [
     ...ids.map((id) => ({ id, amount_cents: 100 })),
@@ -124,7 +128,7 @@ test('ids that look like activity ids of Temporal or of the pack, or are long or
         params: { amount: '{{amount_cents}}', currency: 'usd', payment_method: 'pm_card_visa', confirm: true },
       },
     });
-    const handle = await startRun(stack, taskQueue, input);
+    const handle = await startRun(stack, taskQueue, { ...input, results: { path: 'odd-ids.ndjson' } });
     const report = await handle.result();
     expect(report.records).toMatchObject({ succeeded: ids.length, failed: 2, duplicate: 0 });
     expect(await failedTasks(handle)).toEqual([]);

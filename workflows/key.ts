@@ -1,7 +1,8 @@
 /** The vault key of one workflow run: issued once, guarded while the run is open, revoked at its end. */
-import { CancellationScope, log, workflowInfo } from '@temporalio/workflow';
+import { ActivityFailure, CancellationScope, log, workflowInfo } from '@temporalio/workflow';
 import type { GuardOutput, IssuedVault, KeyRequest, VaultSpend } from '../activities/types';
 import { callActivity, callLocal, controlId, HEARTBEAT_MS } from './calls';
+import { rootFailure } from './failures';
 import { ACTIVITIES, type StopCode } from '../activities/contract/plan';
 
 /** Above the lease: what a revocation that is not confirmed waits until the key is dead by itself. */
@@ -119,7 +120,13 @@ export class RunKey {
       return undefined;
     } catch (error) {
       log.error('The vault key was not confirmed as revoked', { keyId: this.id, error: String(error) });
-      return `The proxy did not confirm that ${this.id} is revoked; its lease has ended, so it is dead.`;
+      const unconfirmed = `The proxy did not confirm that ${this.id} is revoked`;
+      if (!wasRefused(error)) return `${unconfirmed}; its lease has ended, so it is dead.`;
+      const leaseS = Math.ceil(this.#issued.leaseMs / 1_000);
+      return (
+        `${unconfirmed}: ${rootFailure(error).message} Revoke it with "keybrake revoke ${this.id}"; ` +
+        `nothing renews its lease any more, which ends it within ${leaseS} s.`
+      );
     }
   }
 
@@ -128,4 +135,9 @@ export class RunKey {
     const input = { keyId: this.id, jobId: this.jobId };
     return callLocal(ACTIVITIES.spend, input, { summary: 'spend', timeoutMs });
   }
+}
+
+/** The proxy said no, and would again: nobody waited for the lease to pass. */
+function wasRefused(error: unknown): boolean {
+  return error instanceof ActivityFailure && error.retryState === 'NON_RETRYABLE_FAILURE';
 }

@@ -3,11 +3,9 @@
  * secret, no key id and no label, and probes have none. All below `/vault` needs one, but for the callbacks of vendors,
  * which sign.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { OpenAPIHono, type z } from '@hono/zod-openapi';
-import type { Context, MiddlewareHandler } from 'hono';
+import type { Context } from 'hono';
 import { accepts } from 'hono/accepts';
-import { bodyLimit } from 'hono/body-limit';
 import { HTTPException } from 'hono/http-exception';
 import { CONTROL_ERRORS, ControlError, type IssuedKey } from '../contract';
 import type { VendorView } from '../endpoints';
@@ -23,22 +21,24 @@ import type { KeyRow } from '../stores/tables';
 import { createVendors, type Vendors } from '../vendors';
 import { listCalls, resolveCall, type StreamFormat, streamCalls } from './calls';
 import { streamDrift } from './drift';
+import { adminOnly, authenticated, type Env, limitedBody, unambiguousBody } from './gates';
 import { issueKey } from './issue';
 import { invalidRequest, issuesOf, rightFields } from './issues';
-import { jobBudget, patchJob } from './jobs';
+import { checkWorkerJob, jobBudget, patchJob } from './jobs';
 import { type Caller, keyFor, patchKey, renewKey, revokeKey, tokenOf } from './keys';
 import { listKeys, type Reader, summary } from './listings';
 import { prune } from './retention';
 import * as routes from './routes';
 import { checkedMicros, durationMs } from './schemas';
-import { type Config, fingerprintOf, type Role, termsIssues, understand } from './terms';
+import { type Config, fingerprintOf, termsIssues, understand } from './terms';
 import { jobView, keyView } from './views';
 
-const BODY_BYTES_MAX = 256 * 1024;
 const FORMATS = ['application/json', 'application/x-ndjson', 'text/csv'] as const;
 
 export interface ControlDeps {
   readonly ledger: Reader & {
+    /** Like `submit`; refused while nothing new may be held. */
+    hold: Reader['submit'];
     /** Wakes calls that wait for budget: a cap rose, or a key died. */
     wake(): void;
   };
@@ -65,7 +65,6 @@ export interface ControlApp {
   readonly fetch: (request: Request) => Response | Promise<Response>;
 }
 
-type Env = { Variables: { role: Role } };
 type App = OpenAPIHono<Env>;
 
 /** Makes the control plane. It answers every path: unknown ones with 404. */
@@ -78,7 +77,7 @@ export function createControlApp(deps: ControlDeps): ControlApp {
   app.onError((error, c) => failed(deps, error, c));
   app.notFound((c) => errorAnswer(c, new ControlError('not_found', 'There is no such path.')));
   addCallbacks(app, deps);
-  app.use('/vault/*', authenticated(deps.options), limitedBody);
+  app.use('/vault/*', authenticated(deps.options), limitedBody, unambiguousBody);
   app.get('/vault/keys', adminOnly);
   app.delete('/vault/calls', adminOnly);
   app.post('/vault/calls/:call_id/resolve', adminOnly);
@@ -108,7 +107,7 @@ function addKeys(app: App, deps: ControlDeps): void {
         fingerprint: fingerprintOf(body),
         idempotencyKey: c.req.valid('header')['idempotency-key'],
       };
-      return c.json(await ledger.submit((rows, now) => issued(rows, now, issueKey(rows, now, input))), 201);
+      return c.json(await ledger.hold((rows, now) => issued(rows, now, issueKey(rows, now, input))), 201);
     },
     (result, c) => (result.success ? undefined : refuseIssue(result, c, config)),
   );
@@ -166,12 +165,16 @@ async function refuseIssue(
 function addJobs(app: App, { ledger, options }: ControlDeps): void {
   app.openapi(routes.getJobRoute, async (c) => {
     const { job_id: id } = c.req.valid('param');
-    return c.json(await ledger.submit((rows) => jobView(id, jobBudget(rows, id))), 200);
+    const view = await ledger.submit((rows) => jobView(id, jobBudget(rows, id)));
+    if (c.var.role === 'worker') await checkWorkerJob(ledger.store, id, 'see');
+    return c.json(view, 200);
   });
   app.openapi(routes.patchJobRoute, async (c) => {
     const { job_id: id } = c.req.valid('param');
     const capMicros = checkedMicros(c.req.valid('json').usd_cap);
     const caller = callerOf(c, options);
+    await ledger.submit((rows) => jobBudget(rows, id));
+    if (caller.role === 'worker') await checkWorkerJob(ledger.store, id, 'change');
     const view = await ledger.submit((rows) => jobView(id, patchJob(rows, caller, id, capMicros)));
     ledger.wake();
     return c.json(view, 200);
@@ -263,42 +266,6 @@ function vendorViews(vendors: Vendors, { accounts }: ProxyOptions): readonly Ven
 function callerOf(c: Context<Env>, { workerMaxMicros }: ProxyOptions): Caller {
   return { role: c.var.role, workerMaxMicros };
 }
-
-function authenticated({ apiKey, workerKey }: ProxyOptions): MiddlewareHandler<Env> {
-  const keys: readonly (readonly [Role, Buffer])[] = [
-    ['admin', digest(apiKey)],
-    ...(workerKey === undefined ? [] : [['worker', digest(workerKey)] as const]),
-  ];
-  return async (c, next) => {
-    c.header('cache-control', 'no-store');
-    const token = /^Bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
-    const given = digest(token ?? '');
-    const role = token === undefined ? undefined : keys.find(([, key]) => timingSafeEqual(key, given))?.[0];
-    if (role === undefined) {
-      const how = 'Authorization: Bearer KEYBRAKE_API_KEY or KEYBRAKE_WORKER_KEY';
-      throw new ControlError('unauthenticated', `The control plane needs a key it knows, as ${how}.`);
-    }
-    c.set('role', role);
-    await next();
-  };
-}
-
-/** Digests are of one length, as the comparison in constant time needs them. */
-function digest(key: string): Buffer {
-  return createHash('sha256').update(key).digest();
-}
-
-const adminOnly: MiddlewareHandler<Env> = async (c, next) => {
-  if (c.var.role !== 'admin') throw new ControlError('forbidden', 'This call needs KEYBRAKE_API_KEY.');
-  await next();
-};
-
-const limitedBody = bodyLimit({
-  maxSize: BODY_BYTES_MAX,
-  onError: () => {
-    throw new ControlError('payload_too_large', `A body has at most ${BODY_BYTES_MAX} bytes.`);
-  },
-});
 
 function failed({ options }: ControlDeps, error: unknown, c: Context): Response {
   if (error instanceof ControlError) return errorAnswer(c, error);

@@ -1,6 +1,6 @@
 /** The caps of jobs. Each function is one operation of the ledger: pure but for `rows`. */
 import { ControlError, formatUsd, type Micros } from '../contract';
-import type { Rows } from '../stores/store';
+import type { Rows, Store } from '../stores/store';
 import type { BudgetRow } from '../stores/tables';
 import type { Caller } from './keys';
 import { checkWorkerCap } from './terms';
@@ -11,6 +11,32 @@ export function jobBudget(rows: Rows, jobId: string): BudgetRow {
   const budget = rows.get('budgets', jobBudgetId(jobId));
   if (budget === undefined) throw new ControlError('not_found', `There is no job ${jobId}.`);
   return budget;
+}
+
+const KEYS_A_PAGE = 1_000;
+
+/**
+ * A worker may see a job that has a key issued by a worker, and change the cap of one all of whose keys are. Throws
+ * {@link ControlError} `forbidden`.
+ */
+export async function checkWorkerJob(
+  store: Pick<Store, 'listKeys'>,
+  jobId: string,
+  to: 'see' | 'change',
+): Promise<void> {
+  let after: string | undefined;
+  for (;;) {
+    const keys = await store.listKeys({ job_id: jobId, after, limit: KEYS_A_PAGE });
+    const workers = keys.filter(({ issued_by: issuer }) => issuer === 'worker').length;
+    if (to === 'see' && workers > 0) return;
+    if (to === 'change' && workers < keys.length) break;
+    after = keys.at(-1)?.key_id;
+    if (keys.length === KEYS_A_PAGE) continue;
+    if (to === 'change') return;
+    break;
+  }
+  const whose = to === 'see' ? 'No key of it' : 'Not every key of it';
+  throw new ControlError('forbidden', `${whose} was issued by a worker: job ${jobId} needs KEYBRAKE_API_KEY.`);
 }
 
 /** Sets the cap of a job, also when no key of it is alive. */

@@ -90,6 +90,13 @@ const text = (charsMax: number, description: string) =>
     .refine((value) => PRINTABLE.test(value), { error: 'printable characters only' })
     .openapi({ description, pattern: PRINTABLE.source });
 
+const REASON_CHARACTERS_MAX = 500;
+
+function oneLine(words: string): string | null {
+  const kept = words.replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  return kept === '' ? null : [...kept].slice(0, REASON_CHARACTERS_MAX).join('');
+}
+
 const expiresIn = duration('Time to live, counted from now.', 1_000, '1 second to 90 days');
 const usdCap = usd('The most that may be spent in the life of the key, or of its job.');
 
@@ -107,7 +114,11 @@ export const issueKeyBody = strict({
     .openapi({ description: "Routes of the vendor's table.", example: ['POST /v1/payment_intents'] }),
   expires_in: expiresIn,
   agent_run_label: text(200, 'The run label: names the run in listings and in the audit log.'),
-  job_id: optional(text(200, 'What must not be done twice: owns the cap, over all keys that are issued for it.')),
+  job_id: optional(
+    text(200, 'What must not be done twice: owns the cap, over all keys that are issued for it.')
+      // Every client takes such a segment out of /vault/jobs/{job_id}.
+      .refine((id) => id !== '.' && id !== '..', { error: 'a name other than . and ..' }),
+  ),
   account: optional(text(100, 'Name of a configured vendor account; by default the one named after the vendor.')),
   max_usd_per_call: optional(usd('The most that one call may cost.')),
   parent_key_id: optional(text(64, 'A key above: calls must fit its budgets too, and end with it.')),
@@ -162,8 +173,13 @@ const limit = optional(
     .max(LIMIT_MAX)
     .openapi({ type: 'integer', minimum: 1, maximum: LIMIT_MAX, description: 'Rows a page; 100 by default.' }),
 );
-const filter = optional(z.string().min(1).max(300));
-const cursor = optional(z.string().max(64).openapi({ description: '`next_cursor` of the page before.' }));
+const filter = optional(z.string().min(1).max(500));
+const cursor = optional(
+  z
+    .string()
+    .regex(/^(?:call|key)_[0-9a-z]{26}$/, { error: 'next_cursor of the page before' })
+    .openapi({ description: '`next_cursor` of the page before.' }),
+);
 
 export const keysQuery = strict({
   label: filter,
@@ -208,7 +224,16 @@ export const driftQuery = strict({ label: filter, job_id: filter, key_id: filter
 });
 
 export const summaryQuery = strict({ label: z.string().min(1).max(200) });
-export const revokeQuery = strict({ reason: optional(text(500, 'Kept with the key and in its events.')) });
+/** Whatever comes with a revocation, it revokes: what could not be kept of its words is left out of them. */
+export const revokeQuery = z.object({
+  reason: optional(
+    z.string().transform(oneLine).openapi({
+      type: 'string',
+      description: 'Kept with the key and in its events: one line, the first 500 characters.',
+    }),
+  ),
+});
+
 export const issueHeaders = z.object({
   'idempotency-key': optional(text(255, 'The same key and body give the same vault key.')),
 });

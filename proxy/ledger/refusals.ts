@@ -2,7 +2,7 @@
 import { formatUsd, microsToUsd, type Micros, Refusal, REFUSALS } from '../contract';
 import type { Rows } from '../stores/store';
 import type { BudgetRow, CallRow } from '../stores/tables';
-import { budgetIdsOf, budgetName, budgetOf, moved, remainingMicros, utcDay } from './budgets';
+import { budgetIdsOf, budgetName, budgetOf, leastRemaining, moved, remainingMicros, utcDay } from './budgets';
 import type { CallFacts } from './reserve';
 
 /** Refusals of one key and code that are written as rows; those beyond are only counted. */
@@ -12,13 +12,14 @@ export const REFUSAL_ROWS_MAX = 1_000;
 export function recordRefusal(rows: Rows, now: number, call: CallFacts, refusal: Refusal): Refusal {
   const { facts } = call;
   const day = utcDay(now);
-  for (const id of budgetIdsOf(facts, day)) {
-    rows.put('budgets', moved(budgetOf(rows, facts, id, now), { to: 'refused' }));
-  }
+  const budgets = budgetIdsOf(facts, day).map((id) => moved(budgetOf(rows, facts, id, now), { to: 'refused' }));
+  for (const budget of budgets) rows.put('budgets', budget);
+  const left = leastRemaining(budgets);
+  const known = left === null ? refusal.details : { remaining_usd: microsToUsd(left), ...refusal.details };
   const refusalId = `${facts.keyId}/${refusal.code}`;
   const count = (rows.get('refusals', refusalId)?.count ?? 0) + 1;
   rows.put('refusals', { refusal_id: refusalId, count });
-  if (count > REFUSAL_ROWS_MAX) return refusal;
+  if (count > REFUSAL_ROWS_MAX) return new Refusal(refusal.code, refusal.message, known, { cause: refusal.cause });
   rows.add('calls', {
     ...newCall(call, now, day),
     state: 'refused',
@@ -27,12 +28,7 @@ export function recordRefusal(rows: Rows, now: number, call: CallFacts, refusal:
     quote_micros: Math.round((refusal.details.needed_usd ?? 0) * 1e6),
     ended_at: now,
   });
-  return new Refusal(
-    refusal.code,
-    refusal.message,
-    { ...refusal.details, call_id: call.callId },
-    { cause: refusal.cause },
-  );
+  return new Refusal(refusal.code, refusal.message, { ...known, call_id: call.callId }, { cause: refusal.cause });
 }
 
 /** A call row with nothing decided yet. */
@@ -80,10 +76,11 @@ export function budgetRefusal(code: 'cap_exhausted' | 'budget_busy', budget: Bud
   const { settled_micros: settled, held_micros: held, unknown_micros: unknown } = budget;
   const left = remainingMicros(budget) ?? 0;
   const sums = `settled ${formatUsd(settled)}, held ${formatUsd(held)}, unknown ${formatUsd(unknown)}`;
+  const latched = budget.latched === 1 && code === 'cap_exhausted';
   const wayOut =
     code === 'budget_busy'
       ? 'Only money held by calls in flight prevents it: try again.'
-      : `A cap of ${formatUsd(settled + held + unknown + quoteMicros)} would have allowed it.`;
+      : capThatFits(settled + held + unknown + quoteMicros, cap, latched);
   const message =
     `${code}: needs ${formatUsd(quoteMicros)}, ${formatUsd(left)} left of ${formatUsd(cap)} in ` +
     `${budgetName(budget.budget_id)} (${sums}). ${wayOut}`;
@@ -95,8 +92,15 @@ export function budgetRefusal(code: 'cap_exhausted' | 'budget_busy', budget: Bud
     cap_usd: microsToUsd(cap),
     remaining_usd: microsToUsd(left),
     budget: budgetName(budget.budget_id),
+    ...(latched && { latched }),
     ...(code === 'budget_busy' && { retry_after_seconds: 1 }),
   });
+}
+
+function capThatFits(needed: Micros, cap: Micros, latched: boolean): string {
+  if (!latched) return `A cap of ${formatUsd(needed)} would have allowed it.`;
+  const raise = needed > cap ? `to ${formatUsd(needed)}` : `above ${formatUsd(cap)}`;
+  return `It is latched, because an earlier call did not fit: raise the cap ${raise}.`;
 }
 
 /** Why one call alone is too dear for its key. */

@@ -1,5 +1,6 @@
 /** `keybrake audit`: the audit log, streamed; with `--reconcile` the vendor's word against it. */
 import type { Command } from 'commander';
+import { activityIdFor } from '../../activities/recordKeys';
 import type { CallFilter } from '../../proxy/client';
 import { type CallState, type CallView, CALL_STATES, formatUsd } from '../../proxy/contract';
 import { choice } from './choice';
@@ -102,7 +103,7 @@ function toFilter(flags: AuditFlags): CallFilter {
     ...(flags.job !== undefined && { job_id: flags.job }),
     ...(flags.key !== undefined && { key_id: flags.key }),
     ...(flags.state !== undefined && { state: flags.state }),
-    ...(flags.record !== undefined && { record_id: flags.record }),
+    ...(flags.record !== undefined && { record_id: activityIdFor(flags.record) }),
     ...(flags.vendorId !== undefined && { vendor_id: flags.vendorId }),
   };
 }

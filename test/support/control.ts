@@ -53,7 +53,12 @@ export async function startControl(given: Partial<ProxyOptions> = {}) {
   };
   const events: NewEvent[] = [];
   const app = createControlApp({
-    ledger: { store, wake: () => ledger.wake(), submit: (operation) => ledger.submit(recorded(operation, events)) },
+    ledger: {
+      store,
+      wake: () => ledger.wake(),
+      submit: (operation) => ledger.submit(recorded(operation, events)),
+      hold: (operation) => ledger.hold(recorded(operation, events)),
+    },
     options: {
       store: 'sqlite:unused',
       apiKey: ADMIN,

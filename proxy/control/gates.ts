@@ -1,0 +1,59 @@
+/** What a request to the control plane must pass before it is read. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { MiddlewareHandler } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { ControlError } from '../contract';
+import { repeatedName } from '../json';
+import type { ProxyOptions } from '../options';
+import { invalidRequest } from './issues';
+import type { Role } from './terms';
+
+const BODY_BYTES_MAX = 256 * 1024;
+
+export type Env = { Variables: { role: Role } };
+
+/** Who calls: sets the role. Throws `unauthenticated`. */
+export function authenticated({ apiKey, workerKey }: ProxyOptions): MiddlewareHandler<Env> {
+  const keys: readonly (readonly [Role, Buffer])[] = [
+    ['admin', digest(apiKey)],
+    ...(workerKey === undefined ? [] : [['worker', digest(workerKey)] as const]),
+  ];
+  return async (c, next) => {
+    c.header('cache-control', 'no-store');
+    const token = /^Bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1];
+    const given = digest(token ?? '');
+    const role = token === undefined ? undefined : keys.find(([, key]) => timingSafeEqual(key, given))?.[0];
+    if (role === undefined) {
+      const how = 'Authorization: Bearer KEYBRAKE_API_KEY or KEYBRAKE_WORKER_KEY';
+      throw new ControlError('unauthenticated', `The control plane needs a key it knows, as ${how}.`);
+    }
+    c.set('role', role);
+    await next();
+  };
+}
+
+/** Digests are of one length, as the comparison in constant time needs them. */
+function digest(key: string): Buffer {
+  return createHash('sha256').update(key).digest();
+}
+
+export const adminOnly: MiddlewareHandler<Env> = async (c, next) => {
+  if (c.var.role !== 'admin') throw new ControlError('forbidden', 'This call needs KEYBRAKE_API_KEY.');
+  await next();
+};
+
+export const limitedBody = bodyLimit({
+  maxSize: BODY_BYTES_MAX,
+  onError: () => {
+    throw new ControlError('payload_too_large', `A body has at most ${BODY_BYTES_MAX} bytes.`);
+  },
+});
+
+/** JSON.parse takes the last of two values with one name: which of two caps was meant is nobody's to guess. */
+export const unambiguousBody: MiddlewareHandler<Env> = async (c, next) => {
+  if (c.req.method === 'POST' || c.req.method === 'PATCH') {
+    const name = repeatedName(await c.req.text());
+    if (name !== undefined) throw invalidRequest([{ path: name, message: 'given twice' }]);
+  }
+  await next();
+};
