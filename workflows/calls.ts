@@ -3,7 +3,7 @@
  * Every activity waits for its cancellation to complete, because the SDK's real default, TRY_CANCEL, would forget a
  * paid call that is under way; and none is dispatched eagerly, because that goes around the task queue's rate limit.
  */
-import { CancellationScope, type ActivityOptions, proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
+import { CancellationScope, type ActivityOptions, proxyLocalActivities, scheduleActivity } from '@temporalio/workflow';
 import type { KeybrakeActivities } from '../activities/types';
 import type { ACTIVITIES } from '../activities/contract/plan';
 import { takeTurn } from './waiting';
@@ -38,8 +38,7 @@ export function callActivity<N extends Name>(
   input: Input<N>,
   options: ActivityOptions & { readonly activityId: string; readonly summary: string },
 ): Promise<Answer<N>> {
-  const activities = proxyActivities({ ...SAFE, ...options });
-  return activities[name]?.(input) as Promise<Answer<N>>;
+  return scheduleActivity<Answer<N>>(name, [input], { ...SAFE, ...options });
 }
 
 /** Options of an activity that is neither a vendor call nor long: high priority, so that it passes the calls. */

@@ -23,6 +23,7 @@ export interface PagesOptions {
 
 export class Pages {
   readonly #options: PagesOptions;
+  readonly #pageSize: number;
   readonly #buffer: Unit[] = [];
   #next: Position | null;
   #loading: Promise<void> | undefined;
@@ -30,6 +31,7 @@ export class Pages {
 
   constructor(options: PagesOptions) {
     this.#options = options;
+    this.#pageSize = limitsOf(options.plan).unitsPerPage;
     this.#next = options.position;
   }
 
@@ -43,12 +45,23 @@ export class Pages {
     while (this.#buffer.length === 0 && (this.#more || this.#loading !== undefined)) {
       await this.#load();
     }
+    return this.takeRead();
+  }
+
+  /** Reads until there is a unit to take; false where {@link take} would answer undefined. */
+  async read(): Promise<boolean> {
+    while (this.#buffer.length === 0 && (this.#more || this.#loading !== undefined)) {
+      await this.#load();
+    }
+    return this.#buffer.length > 0;
+  }
+
+  /** The next unit of what was read. */
+  takeRead(): Unit | undefined {
     const unit = this.#buffer.shift();
     if (unit !== undefined) this.#handedOut += 1;
     // An error of reading ahead is met again by whoever waits for the page.
-    if (this.#more && this.#buffer.length < limitsOf(this.#options.plan).unitsPerPage / 2) {
-      this.#load().catch(() => undefined);
-    }
+    if (this.#more && this.#buffer.length < this.#pageSize / 2) this.#load().catch(() => undefined);
     return unit;
   }
 
@@ -85,7 +98,7 @@ export class Pages {
 
   #page(position: Position): Promise<PageOutput> {
     const { plan, range, keyId } = this.#options;
-    const limit = limitsOf(plan).unitsPerPage;
+    const limit = this.#pageSize;
     return callActivity(
       ACTIVITIES.page,
       {
@@ -118,7 +131,7 @@ export class Pages {
     const { plan, keyId } = this.#options;
     if (plan.source.kind !== 'activity') throw ApplicationFailure.nonRetryable('Not an activity source.');
     const { activity, args } = plan.source;
-    const limit = limitsOf(plan).unitsPerPage;
+    const limit = this.#pageSize;
     const reader = { recordId: plan.recordId, offset: position.offset };
     const header = { keyId: keyId(), jobId: plan.jobId, reader };
     const acts = proxyActivities({

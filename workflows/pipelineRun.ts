@@ -101,12 +101,10 @@ async function callRecords(run: Run, plan: LimitedPlan, gate: Gate): Promise<rea
     concurrency: plan.concurrency,
     counts: run.counts,
     gate,
+    together: run.together,
     work: run.work,
     unitsMax: Number.MAX_SAFE_INTEGER,
-    onFlight: (inFlight) => {
-      run.inFlight = inFlight;
-      run.show();
-    },
+    onFlight: (inFlight) => run.flying(inFlight),
     onFatal: (failure) => run.fail(failure),
   });
   return doubts;

@@ -16,6 +16,7 @@ import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import { noOutcomes, type ShardRange } from '../activities/contract/plan';
 import { runRange } from './range';
 import { until } from './waiting';
+import { sendsTogether } from './window';
 
 /** Carried over continue-as-new: change it only by adding optional fields. */
 export interface ShardInput {
@@ -84,6 +85,7 @@ async function runPart(input: ShardInput, gate: Gate, work: CancellationScope, r
     concurrency,
     counts,
     gate,
+    together: sendsTogether(),
     work,
     unitsMax: limitsOf(plan).unitsPerShardRun,
     inlineOffset: range.start,

@@ -16,6 +16,8 @@ export interface RangeOptions {
   readonly concurrency: number;
   readonly counts: Record<Outcome, number>;
   readonly gate: Gate;
+  /** As `sendsTogether` answered. */
+  readonly together: boolean;
   readonly work: CancellationScope;
   /** Units after which no further page is read. */
   readonly unitsMax: number;
@@ -26,9 +28,9 @@ export interface RangeOptions {
 
 /** `next`: where to go on, when the range has not come to its end. */
 export async function runRange(options: RangeOptions): Promise<WindowEnd & { readonly next: Position | null }> {
-  const { plan, range, position, gate, work, unitsMax, inlineOffset } = options;
+  const { plan, range, position, gate, together, work, unitsMax, inlineOffset } = options;
   const { activitiesInFlight, bytesPerTask } = limitsOf(plan);
-  const { width, inside } = shape(plan, options.concurrency);
+  const { width, inside } = shapeOf(plan, range, { concurrency: options.concurrency, together });
   const pages = new Pages({
     plan,
     range,
@@ -44,6 +46,7 @@ export async function runRange(options: RangeOptions): Promise<WindowEnd & { rea
     pages,
     gate,
     work,
+    together,
     width: Math.min(width, activitiesInFlight),
     bytesPerTask,
     counts,
@@ -53,12 +56,33 @@ export async function runRange(options: RangeOptions): Promise<WindowEnd & { rea
   return { ...end, next: pages.next };
 }
 
-/** So many activities in flight, with so many records in flight inside each. */
-function shape(plan: LimitedPlan, concurrency: number): { readonly width: number; readonly inside: number } {
-  const chunked = plan.call.kind === 'endpoint' && plan.recordsPerActivity > 1;
-  const inside = chunked ? Math.min(plan.recordsPerActivity, concurrency, RECORDS_INSIDE_MAX) : 1;
+export interface Shape {
+  /** Activities in flight. */
+  readonly width: number;
+  /** Records in flight inside each. */
+  readonly inside: number;
+}
+
+/**
+ * How the records in flight are divided over activities. From the end of one chunk to the begin of the next Temporal needs
+ * some time, in which fewer records are in flight by those of one chunk: the more chunks run side by side, the less that
+ * is. Each takes one of a worker's slots, though.
+ */
+export function shapeOf(
+  { call, recordsPerActivity }: Pick<LimitedPlan, 'call' | 'recordsPerActivity'>,
+  { records }: Pick<ShardRange, 'records'>,
+  { concurrency, together }: { readonly concurrency: number; readonly together: boolean },
+): Shape {
+  if (call.kind !== 'endpoint' || recordsPerActivity === 1) return { width: concurrency, inside: 1 };
+  // The records of a reader are not known beforehand.
+  const chunks = records === 0 ? Number.POSITIVE_INFINITY : Math.ceil(records / recordsPerActivity);
+  const share = Math.floor(concurrency / Math.min(chunks, CHUNKS_SIDE_BY_SIDE));
+  // Before the patch, as few chunks as could be.
+  const wanted = together ? Math.max(RECORDS_INSIDE.min, share) : concurrency;
+  const inside = Math.min(recordsPerActivity, concurrency, wanted, RECORDS_INSIDE.max);
   return { width: Math.max(1, Math.floor(concurrency / inside)), inside };
 }
 
-/** Records in flight inside one chunk: a few chunks side by side share them out over the workers. */
-const RECORDS_INSIDE_MAX = 25;
+/** Records in flight inside one chunk: several chunks side by side share them out over the workers. */
+const RECORDS_INSIDE = { min: 5, max: 25 };
+const CHUNKS_SIDE_BY_SIDE = 10;

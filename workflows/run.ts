@@ -11,6 +11,7 @@ import { Gate } from './gate';
 import type { RunKey } from './key';
 import type { LimitedPlan } from '../activities/contract/limits';
 import { noOutcomes, type Outcome, type OutcomeCounts, type RunStatus } from '../activities/contract/plan';
+import { sendsTogether } from './window';
 
 /** Why the run ends before its records do. */
 export interface Stop {
@@ -29,6 +30,12 @@ const STATUS_OF = {
 export class Run {
   /** Every activity and child that does the records' work runs in it. Only the run's end cancels it. */
   readonly work = new CancellationScope();
+  /**
+   * As {@link sendsTogether} answers at the very start. Behind a local activity it would depend on who asks for the
+   * status: a query that is answered while one ends has its marker written a workflow task before the patch's, and then
+   * a replay has not heard of the patch yet.
+   */
+  readonly together = sendsTogether();
   /** Of the records that the root runs itself. */
   readonly counts: Record<Outcome, number> = noOutcomes();
   /** Of each shard, as last heard. */
@@ -44,6 +51,7 @@ export class Run {
   broadcast: (control: Control) => void = () => undefined;
   #ending = false;
   #ended = false;
+  #showing = false;
   #stop: Stop | undefined;
   #capUsd: number | null = null;
 
@@ -141,6 +149,17 @@ export class Run {
 
   show(): void {
     setCurrentDetails(detailsOf(this.view()));
+  }
+
+  /** Calls in flight. Of many that begin or end at once, the last is shown. */
+  flying(inFlight: number): void {
+    this.inFlight = inFlight;
+    if (this.#showing) return;
+    this.#showing = true;
+    void Promise.resolve().then(() => {
+      this.#showing = false;
+      this.show();
+    });
   }
 
   view(): RunStatusView {

@@ -2,7 +2,7 @@
  * What the window sends: one record, one chunk of records, or one record of the user's own activity. Each unit knows
  * its activity id, how it is called, and how it is looked up when its outcome was lost.
  */
-import { ApplicationFailure, proxyActivities } from '@temporalio/workflow';
+import { type ActivityOptions, ApplicationFailure, proxyActivities } from '@temporalio/workflow';
 import type { CallChunkInput, CallInput, CallRecordOutput, ChunkProgress, Counts } from '../activities/types';
 import { callActivity, chunkCall, controlId, ownCall, vendorCall } from './calls';
 import { runWithVault } from './context';
@@ -55,8 +55,9 @@ export function unitMaker(plan: Plan, chunkConcurrency: number): UnitMaker {
   const bytes = JSON.stringify({ ...base, call }).length + 300;
   if (call.kind === 'endpoint') {
     const input = { ...base, call };
+    const options = { ...vendorCall(plan.key.ttlMs), summary: `${call.method} ${call.path}` };
     return {
-      record: (ref) => recordUnit(plan, input, ref, bytes),
+      record: (ref) => recordUnit(input, options, ref, bytes),
       chunk: (range, refs) =>
         chunkUnit(plan, { ...input, range, ...(refs && { refs }), concurrency: chunkConcurrency }, bytes),
     };
@@ -72,21 +73,19 @@ function sourceOf(source: Plan['source']): Plan['source'] {
   return source.kind === 'inline' ? { kind: 'inline', records: [] } : source;
 }
 
-function recordUnit(plan: Plan, input: CallBase, ref: RecordRef, bytes: number): Unit {
+type CallOptions = ActivityOptions & { readonly summary: string };
+
+function recordUnit(input: CallBase, options: CallOptions, ref: RecordRef, bytes: number): Unit {
   const activityId = ref.activityId ?? ref.id ?? controlId('record', ref.offset);
   const unit: Unit = {
     activityId,
     bytes: bytes + sizeOf(ref),
     lost: { refs: [ref], otherwise: 'not_started' },
     ...(ref.id !== null && {
-      call: async (keyId) => {
-        const answer = await callActivity(
-          ACTIVITIES.callRecord,
-          { ...input, keyId, ref },
-          { ...vendorCall(plan.key.ttlMs), activityId, summary: `${input.call.method} ${input.call.path}` },
-        );
-        return toResult(answer, ref, unit);
-      },
+      call: (keyId) =>
+        callActivity(ACTIVITIES.callRecord, { ...input, keyId, ref }, { ...options, activityId }).then((answer) =>
+          toResult(answer, ref, unit),
+        ),
     }),
   };
   return unit;

@@ -8,6 +8,7 @@ import {
   ApplicationFailure,
   type CancellationScope,
   isCancellation,
+  patched,
   sleep,
 } from '@temporalio/workflow';
 import type { Counts } from '../activities/types';
@@ -22,6 +23,8 @@ import { until } from './waiting';
 export interface WindowOptions {
   readonly pages: Pages;
   readonly gate: Gate;
+  /** As {@link sendsTogether} answered. */
+  readonly together: boolean;
   /** Where calls are scheduled: cancelling it drops those that have not started. */
   readonly work: CancellationScope;
   /** Activities in flight. */
@@ -60,19 +63,48 @@ const FATAL = new Set([
   'forbidden',
 ]);
 
+/** Histories from before it hold the commands of {@link sendOneByOne}. */
+const TOGETHER = 'keybrake.send-together';
+
+/** Is this run one whose window sends together? Its first answer holds for the whole run. */
+export function sendsTogether(): boolean {
+  return patched(TOGETHER);
+}
+
 export async function runWindow(options: WindowOptions): Promise<WindowEnd> {
-  const { gate, width, pages } = options;
   const window = new Window(options);
-  for (;;) {
-    await until(() => gate.closed || (gate.open && window.inFlight < width));
-    if (gate.closed) break;
-    const unit = window.takeKept() ?? (await window.guarded(() => pages.take()));
-    if (unit !== undefined) await window.send(unit);
-    else if (window.inFlight === 0 && window.nothingKept) break;
-    else await until(() => gate.closed || window.inFlight === 0 || (gate.open && !window.nothingKept));
-  }
+  await (options.together ? sendTogether(window, options) : sendOneByOne(window, options));
   await until(() => window.inFlight === 0);
   return window.end();
+}
+
+/**
+ * Fills the window in one go each time it wakes. Temporal takes a stack trace for every promise of workflow code, which
+ * is most of what a record costs there, so a record that is at hand is sent without one of its own.
+ */
+async function sendTogether(window: Window, { gate, width, pages, work }: WindowOptions): Promise<void> {
+  for (;;) {
+    await until(() => gate.closed || (gate.open && window.inFlight < width));
+    if (gate.closed) return;
+    const left = await work.run(async () => window.fill());
+    // A workflow task carries at most 4 MB of commands: a timer begins the next one.
+    if (left === 'task_full') await sleep(1);
+    if (left !== 'no_unit' || (await window.guarded(() => pages.read())) === true) continue;
+    if (window.inFlight === 0 && window.nothingKept) return;
+    await until(() => gate.closed || window.inFlight === 0 || (gate.open && !window.nothingKept));
+  }
+}
+
+/** The order of steps before {@link TOGETHER}. */
+async function sendOneByOne(window: Window, { gate, width, pages }: WindowOptions): Promise<void> {
+  for (;;) {
+    await until(() => gate.closed || (gate.open && window.inFlight < width));
+    if (gate.closed) return;
+    const unit = window.takeKept() ?? (await window.guarded(() => pages.take()));
+    if (unit !== undefined) await window.send(unit);
+    else if (window.inFlight === 0 && window.nothingKept) return;
+    else await until(() => gate.closed || window.inFlight === 0 || (gate.open && !window.nothingKept));
+  }
 }
 
 class Window {
@@ -112,27 +144,50 @@ class Window {
     }
   }
 
-  /** Starts a unit, unless it must not be: a duplicate of one in flight, or one without a record id. */
+  /** Starts what is at hand, in the scope that it is called in, until something stands against it. */
+  fill(): 'window_full' | 'task_full' | 'no_unit' {
+    const { gate, width, pages, bytesPerTask } = this.#options;
+    while (gate.open && this.inFlight < width) {
+      if (this.#bytes > bytesPerTask) {
+        this.#bytes = 0;
+        return 'task_full';
+      }
+      const unit = this.takeKept() ?? pages.takeRead();
+      if (unit === undefined) return 'no_unit';
+      if (!this.#sendable(unit)) continue;
+      this.#bytes += unit.bytes;
+      this.#start(unit, unit.call);
+    }
+    return 'window_full';
+  }
+
+  /** Starts a unit, unless it must not be. */
   async send(unit: Unit): Promise<void> {
-    const { gate, counts, bytesPerTask } = this.#options;
-    if (unit.call === undefined) {
-      counts.failed += 1;
-      return;
-    }
-    // Two pending activities with one id would wedge the workflow.
-    if (this.#flying.has(unit.activityId) || this.#kept.some(({ unit: kept }) => kept.activityId === unit.activityId)) {
-      counts.duplicate += 1;
-      return;
-    }
+    const { gate, bytesPerTask } = this.#options;
+    if (!this.#sendable(unit)) return;
     this.#bytes += unit.bytes;
     if (this.#bytes > bytesPerTask) {
-      // A workflow task carries at most 4 MB of commands: a timer begins the next one.
       await sleep(1);
       this.#bytes = unit.bytes;
     }
     // While the page was read or the timer ran, the gate may have shut.
     if (gate.open) this.#fly(unit, unit.call);
     else this.#kept.push({ unit, refused: {}, sent: {} });
+  }
+
+  /** False, and counted: a duplicate of one in flight, or one without a record id. */
+  #sendable(unit: Unit): unit is Unit & Required<Pick<Unit, 'call'>> {
+    const { counts } = this.#options;
+    if (unit.call === undefined) {
+      counts.failed += 1;
+      return false;
+    }
+    // Two pending activities with one id would wedge the workflow.
+    if (this.#flying.has(unit.activityId) || this.#kept.some(({ unit: kept }) => kept.activityId === unit.activityId)) {
+      counts.duplicate += 1;
+      return false;
+    }
+    return true;
   }
 
   end(): WindowEnd {
@@ -143,6 +198,29 @@ class Window {
     return { doubts: this.#doubts, ...(this.#fatal !== undefined && { fatal: this.#fatal }) };
   }
 
+  #start(unit: Unit, call: NonNullable<Unit['call']>): void {
+    const { gate, onFlight } = this.#options;
+    const { epoch, keyId } = gate;
+    const ended = (take: () => void): void => {
+      try {
+        take();
+      } catch (error) {
+        this.#fail(error);
+      }
+      this.#flying.delete(unit.activityId);
+      onFlight?.(this.#flying.size);
+    };
+    this.#flying.add(unit.activityId);
+    onFlight?.(this.#flying.size);
+    const lost = (error: unknown): void => ended(() => this.#lost(unit, error, epoch));
+    try {
+      call(keyId).then((result) => ended(() => this.#landed(unit, result, epoch)), lost);
+    } catch (error) {
+      lost(error);
+    }
+  }
+
+  /** As {@link Window.#start}, with the promises of {@link sendOneByOne}: they give the commands their order. */
   #fly(unit: Unit, call: NonNullable<Unit['call']>): void {
     const { gate, work, onFlight } = this.#options;
     const { epoch, keyId } = gate;
