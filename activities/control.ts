@@ -75,7 +75,7 @@ function issueBody(request: KeyRequest): IssueKeyBody {
 }
 
 export async function revoke(client: KeybrakeClient, { keyId, reason }: RevokeInput): Promise<{ inFlight: number }> {
-  const { in_flight: inFlight } = await client.revokeKey(keyId, [...reason].slice(0, REASON_CHARS_MAX).join(''));
+  const { in_flight: inFlight } = await client.revokeKey(keyId, Array.from(reason).slice(0, REASON_CHARS_MAX).join(''));
   return { inFlight };
 }
 

@@ -30,7 +30,9 @@ export type DraftSource =
 export const CONCURRENCY_MAX = 2_000;
 export const RECORDS_PER_ACTIVITY_MAX = 1_000;
 export const NAME_CHARS_MAX = 200;
-const DURATION_MS_MAX = 366 * 24 * 3_600_000;
+/** What the proxy takes for a lease, and a key without one is not issued to a run. */
+const DURATION_MS_MIN = 10_000;
+const DURATION_MS_MAX = 90 * 24 * 3_600_000;
 const ENDPOINTS_MAX = 100;
 
 /**
@@ -71,10 +73,10 @@ function usd() {
 
 /** Milliseconds out of `"4h"` or a number of seconds. A text without a unit could be either, so it is refused. */
 function duration() {
-  const what = 'a duration from one second to 366 days: "4h", "90s", or a number of seconds';
+  const what = 'a duration from ten seconds to 90 days: "4h", "90s", or a number of seconds';
   return z.union([z.string(), z.number()], must(what)).transform((value, context) => {
     const millis = typeof value === 'number' ? value * 1_000 : durationMs(value);
-    if (millis >= 1_000 && millis <= DURATION_MS_MAX) return Math.round(millis);
+    if (millis >= DURATION_MS_MIN && millis <= DURATION_MS_MAX) return Math.round(millis);
     context.addIssue({ code: 'custom', message: `must be ${what}` });
     return z.NEVER;
   });

@@ -56,12 +56,16 @@ export function decide(rows: readonly OutcomeRow[], offset: number, formerOwner:
   const owner = best(rows.filter((row) => row.own && holdsClaim(row)));
   if (owner !== undefined) return { result: { outcome: 'duplicate' }, row: owner };
 
+  const refused = latest(rows.filter((row) => isMine(row) && row.state === 'refused'));
   const former = best(rows.filter((row) => !row.own && holdsClaim(row))) ?? replayedRow(rows, isMine);
   if (former !== undefined) {
     const first = firstOwnOffset(rows) ?? formerOwner ?? offset;
-    return { result: first === offset ? formerResult(former) : { outcome: 'duplicate' }, row: former };
+    if (first !== offset) return { result: { outcome: 'duplicate' }, row: former };
+    const result = formerResult(former);
+    // What the former run executed was another request: this record, as it is now, was not.
+    const another = result.outcome === 'replayed' && refused?.code === 'idempotency_mismatch';
+    return another ? { result: withCode('failed', refused.code), row: refused } : { result, row: former };
   }
-  const refused = latest(rows.filter((row) => isMine(row) && row.state === 'refused'));
   if (refused !== undefined) return { result: withCode('refused', refused.code), row: refused };
   return { result: { outcome: 'not_started' }, row: null };
 }

@@ -168,6 +168,7 @@ onCapExhausted: pause
   writeFileSync(join(folder, 'pause.yaml'), input);
   const running = start(['run', 'pause.yaml', '--workflow-id', 'cli-pause'], { env, cwd: folder });
   await until(async () => (await cli('status', 'cli-pause')).stdout.includes('waiting for cap'));
+  await running.said(/Not going on: the cap of \$5\.00 is spent\. To go on: keybrake raise cli-pause --to USD/);
   expect((await cli('raise', 'cli-pause', '--to', '7.50')).stdout).toMatch(/is \$7\.50 now/);
   await until(async () => (await cli('status', 'cli-pause', '--json')).stdout.includes('"settled_usd": 7.5'));
   expect((await cli('revoke', 'cli-pause', '--reason', 'enough')).stdout).toMatch(/was told to revoke/);
@@ -204,6 +205,13 @@ test('run: a wrong input fails with every wrong field; a missing file is told be
   for (const field of ['label', 'source', 'recordId', 'key.usdCap', 'key.ttl']) expect(stderr).toContain(field);
   expect((await cli('run', 'nowhere.json')).stderr).toMatch(/nowhere\.json cannot be read/);
   expect((await cli('run', '--cap', '5')).stderr).toMatch(/--source FILE, --endpoint/);
+});
+
+test('run: says what keeps it from going on, and Ctrl-C still ends it', async () => {
+  const running = start(['run', ...runFlags('nowhere.csv', 5), '--workflow-id', 'cli-lost'], { env, cwd: folder });
+  await running.said(/Not going on: keybrake\.prepare failed \d+ times: .*nowhere\.csv/);
+  running.child.kill('SIGINT');
+  expect((await running.ended).code).toBe(1);
 });
 
 test('run --detach prints the workflow id and leaves', async () => {

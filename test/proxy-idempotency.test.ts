@@ -179,7 +179,7 @@ test('record ids are what they are: one that looks like another, encoded, is ano
     expect([answer.status, answer.headers['idempotent-replayed']]).toEqual([200, undefined]);
   }
   const { items } = await rig.client.listCalls({ key_id: key.key_id });
-  expect(items.map(({ record_id: id }) => id).toSorted()).toEqual(ids.toSorted());
+  expect(new Set(items.map(({ record_id: id }) => id))).toEqual(new Set(ids));
 });
 
 test('a record id that is too long to be kept whole is refused, not cut: it could be another’s', async () => {

@@ -65,6 +65,8 @@ function refused(code: string, fields: Parameters<typeof row>[1] = {}): CallView
   return row('refused', { code, ...fields });
 }
 
+const MISMATCH = 'idempotency_mismatch';
+
 describe('the outcome of the record at offset 0', () => {
   /** What the ledger holds, oldest first, and `outcome code`. */
   // prettier-ignore
@@ -85,7 +87,7 @@ describe('the outcome of the record at offset 0', () => {
     ['settled, and its own retry replayed', () => [row('settled'), row('replayed')], 'succeeded'],
     ['settled elsewhere', () => [row('settled', at9)], 'duplicate'],
     ['settled elsewhere, replayed here', () => [row('settled', at9), row('replayed')], 'duplicate'],
-    ['settled elsewhere, refused here', () => [row('settled', at9), refused('idempotency_mismatch')], 'duplicate'],
+    ['settled elsewhere, refused here', () => [row('settled', at9), refused(MISMATCH)], 'duplicate'],
     ['settled here, replayed elsewhere', () => [row('settled'), row('replayed', at9)], 'succeeded'],
     ['unknown elsewhere', () => [row('unknown', at9)], 'duplicate'],
     ['failed here, then settled elsewhere', () => [row('released', { code: 'x' }), row('settled', at9)], 'failed x'],
@@ -98,6 +100,7 @@ describe('the outcome of the record at offset 0', () => {
     ['… first met elsewhere', () => [was('settled'), row('replayed', at9), row('replayed')], 'duplicate'],
     ['… first met here', () => [was('settled'), row('replayed'), row('replayed', at9)], 'replayed'],
     ['settled by a former run, refused now', () => [was('settled'), refused('key_revoked')], 'replayed'],
+    ['of a former run, another request now', () => [was('settled'), refused(MISMATCH)], `failed ${MISMATCH}`],
     ['declined by a former run', () => [was('settled', declined), row('replayed', declined)], 'declined card_declined'],
     ['declined by a former run, settled now', () => [was('settled', declined), row('settled')], 'succeeded'],
     ['declined, then settled by former runs', () => [was('settled', declined), was('settled')], 'replayed'],

@@ -94,7 +94,7 @@ const REASON_CHARACTERS_MAX = 500;
 
 function oneLine(words: string): string | null {
   const kept = words.replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
-  return kept === '' ? null : [...kept].slice(0, REASON_CHARACTERS_MAX).join('');
+  return kept === '' ? null : Array.from(kept).slice(0, REASON_CHARACTERS_MAX).join('');
 }
 
 const expiresIn = duration('Time to live, counted from now.', 1_000, '1 second to 90 days');

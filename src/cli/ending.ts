@@ -1,9 +1,9 @@
 /** How a run has ended: its report, wherever Temporal has left it. */
-import { type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
+import { isGrpcServiceError, type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import type { RunStatusView } from '../../workflows/definitions';
 import type { RunReport } from '../../activities/contract/plan';
-import { explain } from './errors';
+import { CliError, explain } from './errors';
 import { endedRecords } from './report';
 
 export interface Ending {
@@ -19,6 +19,10 @@ export async function endingOf(handle: WorkflowHandle): Promise<Ending> {
   try {
     return { workflowId, report: (await handle.result()) as RunReport };
   } catch (error) {
+    if (isGrpcServiceError(error)) {
+      const goesOn = `A run that has not ended goes on by itself: keybrake status ${workflowId}`;
+      throw new CliError(`Temporal does not answer: ${explain(error)}\n${goesOn}`, { cause: error });
+    }
     if (!(error instanceof WorkflowFailedError)) throw error;
     const report = await reportOf(handle, error);
     return { workflowId, report, ...(report === null && { error: explain(error) }) };

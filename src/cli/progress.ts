@@ -1,14 +1,17 @@
 /**
  * A progress bar per run on stderr: the query `status` at a bounded rate, and what the ledger says meanwhile, since
- * shards tell the root of their records only now and then. Silent where stderr is no terminal.
+ * shards tell the root of their records only now and then. Where stderr is no terminal, only what keeps the run from going
+ * on is told.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WorkflowHandle } from '@temporalio/client';
 import { type SingleBar, MultiBar } from 'cli-progress';
 import { type Spend, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
+import { tell } from './output';
 import { micros } from './parse';
 import { endedRecords } from './report';
+import { watchTrouble } from './trouble';
 
 const POLL_MS = 1_000;
 const LABEL_CHARS_MAX = 32;
@@ -24,7 +27,9 @@ export type LiveSpend = (keyId: string) => Promise<Spend | undefined>;
 
 /** Bars on a terminal, nothing elsewhere. */
 export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)): Progress {
-  if (!process.stderr.isTTY) return { follow: () => Promise.resolve(), stop: () => undefined };
+  if (!process.stderr.isTTY) {
+    return { follow: (handle, _, ended) => watchTrouble(handle, ended, tell), stop: () => undefined };
+  }
   const bars = new MultiBar({
     format: '{label} {bar} {done}/{all} {money} {note}',
     barsize: 24,
@@ -38,6 +43,7 @@ export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)
   });
   return {
     follow: async (handle, label, ended) => {
+      const watching = watchTrouble(handle, ended, (text) => bars.log(`${text}\n`));
       const bar = bars.create(1, 0, { label: fitted(label), done: 0, all: '?', money: '', note: 'starting' });
       while (!ended.aborted) {
         const status = await ask(handle);
@@ -46,6 +52,7 @@ export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)
         await sleep(POLL_MS, undefined, { signal: ended }).catch(() => undefined);
       }
       bar.stop();
+      await watching;
     },
     stop: () => bars.stop(),
   };
@@ -77,11 +84,11 @@ function show(bar: SingleBar, status: RunStatusView | string, live: Spend | unde
   });
 }
 
-/** Calls of the key that stand for a record that has ended. Refusals may be many for one record. */
+/** Calls of the key that stand for a record that has ended. Refusals may be many for one record, and so may released ones. */
 function endedCalls(spend: Spend | null): number {
   if (spend === null) return 0;
-  const { settled, released, unknown, replayed } = spend.calls;
-  return settled + released + unknown + replayed;
+  const { settled, unknown, replayed } = spend.calls;
+  return settled + unknown + replayed;
 }
 
 function fitted(label: string): string {

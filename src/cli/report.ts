@@ -35,7 +35,10 @@ export function describeReport(workflowId: string, report: RunReport): string[] 
 
 /** What to type next, where there is something to do. */
 export function adviceOn({ status, jobId, records }: RunReport): string[] {
-  const odd = (['declined', 'failed', 'unknown'] as const).filter((outcome) => records[outcome] > 0);
+  // At the cap, or after a revocation, the report has said why.
+  const outcomes: readonly Odd[] =
+    status === 'completed' ? ['declined', 'failed', 'refused', 'unknown'] : ['declined', 'failed', 'unknown'];
+  const odd = outcomes.filter((outcome) => records[outcome] > 0);
   return [
     ...(odd.length > 0 ? [`Why some ${listed(odd)}: keybrake audit --job ${jobId}`] : []),
     ...(status === 'cap_exhausted'
@@ -44,8 +47,10 @@ export function adviceOn({ status, jobId, records }: RunReport): string[] {
   ];
 }
 
-function listed(outcomes: readonly ('declined' | 'failed' | 'unknown')[]): string {
-  const words = { declined: 'were declined', failed: 'failed', unknown: 'are unknown' };
+type Odd = 'declined' | 'failed' | 'refused' | 'unknown';
+
+function listed(outcomes: readonly Odd[]): string {
+  const words = { declined: 'were declined', failed: 'failed', refused: 'were refused', unknown: 'are unknown' };
   return outcomes.map((outcome) => words[outcome]).join(' or ');
 }
 

@@ -1,0 +1,52 @@
+/**
+ * What keeps a run from going on: that it waits at its cap, and, as Temporal knows them, the last failures of activities
+ * that are tried again and again.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { WorkflowHandle } from '@temporalio/client';
+import { formatUsd } from '../../proxy/contract';
+import type { RunStatusView } from '../../workflows/definitions';
+import { micros } from './parse';
+
+const LOOK_MS = 5_000;
+/** A first failure or two is daily business. */
+const ATTEMPTS_MIN = 3;
+const TEXT_CHARS_MAX = 500;
+
+/** Tells each trouble once, until `ended` is aborted. */
+export async function watchTrouble(
+  handle: WorkflowHandle,
+  ended: AbortSignal,
+  tellIt: (text: string) => void,
+): Promise<void> {
+  const told = new Set<string>();
+  while (!ended.aborted) {
+    await sleep(LOOK_MS, undefined, { signal: ended }).catch(() => undefined);
+    if (ended.aborted) return;
+    // One line for each kind of activity: a thousand records can have one trouble.
+    for (const [what, text] of [...(await troubles(handle)), ...(await pauseOf(handle))]) {
+      if (!told.has(what)) tellIt(`Not going on: ${text}`);
+      told.add(what);
+    }
+  }
+}
+
+async function troubles(handle: WorkflowHandle): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>();
+  const { raw } = await handle.describe().catch(() => ({ raw: undefined }));
+  for (const { activityType, attempt, lastFailure } of raw?.pendingActivities ?? []) {
+    const name = activityType?.name ?? '';
+    if ((attempt ?? 0) < ATTEMPTS_MIN || !lastFailure?.message) continue;
+    found.set(name, `${name} failed ${(attempt ?? 1) - 1} times: ${lastFailure.message.slice(0, TEXT_CHARS_MAX)}`);
+  }
+  return found;
+}
+
+/** A pause for another cap is another one. */
+async function pauseOf(handle: WorkflowHandle): Promise<readonly (readonly [string, string])[]> {
+  const status = await handle.query<RunStatusView>('status').catch(() => undefined);
+  if (status?.phase !== 'waiting_for_cap') return [];
+  const { workflowId } = handle;
+  const wayOut = `To go on: keybrake raise ${workflowId} --to USD; to end it: keybrake revoke ${workflowId}`;
+  return [[`cap ${status.usdCap}`, `the cap of ${formatUsd(micros(status.usdCap ?? 0))} is spent. ${wayOut}`]];
+}
