@@ -42,44 +42,48 @@ const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+/g;
 // oxlint-disable-next-line no-control-regex -- control characters are what it keeps out
 const ODD_NAME = /[[\]"\\\u0000-\u001f\u007f]|^(?:__proto__)?$/;
 
-/** The text is JSON already, so the tokens alone tell where names stand. */
-function checkTokens(text: string): void {
+interface Place {
+  readonly token: string;
+  /** Of the innermost object, where the place is in one: the names that it has had so far. */
+  readonly names: Set<string> | undefined;
+  readonly depth: number;
+  /** What was named here, as it is written; a name is known once its colon has come. */
+  readonly name?: string;
+}
+
+/** The text as tokens: where it is JSON, they alone tell where names stand. */
+function* placesIn(text: string): Generator<Place> {
   const open: (Set<string> | undefined)[] = [];
   let last = '';
   for (const [token] of text.matchAll(TOKEN)) {
     if (token === '{' || token === '[') open.push(token === '{' ? new Set() : undefined);
     else if (token === '}' || token === ']') open.pop();
-    else if (token === ':') claimName(open.at(-1), JSON.parse(last) as string);
-    else if (/^[-\d]/.test(token)) checkNumber(token);
-    if (open.length > DEPTH_MAX) throw unpriceable('body', `More than ${DEPTH_MAX} values inside one another.`);
+    yield { token, names: open.at(-1), depth: open.length, ...(token === ':' && { name: last }) };
     last = token;
+  }
+}
+
+function checkTokens(text: string): void {
+  for (const { token, names, depth, name } of placesIn(text)) {
+    if (depth > DEPTH_MAX) throw unpriceable('body', `More than ${DEPTH_MAX} values inside one another.`);
+    if (name !== undefined) claimName(names, JSON.parse(name) as string);
+    else if (/^[-\d]/.test(token)) checkNumber(token);
   }
 }
 
 /** The first name that an object in the text has twice, after decoding its escapes; undefined: none, or no JSON. */
 export function repeatedName(text: string): string | undefined {
-  const open: (Set<string> | undefined)[] = [];
-  let last = '';
-  for (const [token] of text.matchAll(TOKEN)) {
-    if (token === '{' || token === '[') open.push(token === '{' ? new Set() : undefined);
-    else if (token === '}' || token === ']') open.pop();
-    else if (token === ':') {
-      const name = decodedName(last);
-      const names = open.at(-1);
-      if (name !== undefined && names?.has(name)) return name;
-      if (name !== undefined) names?.add(name);
+  try {
+    for (const { names, name: written } of placesIn(text)) {
+      if (written === undefined) continue;
+      const name = JSON.parse(written) as string;
+      if (names?.has(name)) return name;
+      names?.add(name);
     }
-    last = token;
+  } catch {
+    // Whoever reads it says so.
   }
   return undefined;
-}
-
-function decodedName(token: string): string | undefined {
-  try {
-    return JSON.parse(token) as string;
-  } catch {
-    return undefined;
-  }
 }
 
 function claimName(names: Set<string> | undefined, name: string): void {

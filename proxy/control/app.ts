@@ -173,7 +173,6 @@ function addJobs(app: App, { ledger, options }: ControlDeps): void {
     const { job_id: id } = c.req.valid('param');
     const capMicros = checkedMicros(c.req.valid('json').usd_cap);
     const caller = callerOf(c, options);
-    await ledger.submit((rows) => jobBudget(rows, id));
     if (caller.role === 'worker') await checkWorkerJob(ledger.store, id, 'change');
     const view = await ledger.submit((rows) => jobView(id, patchJob(rows, caller, id, capMicros)));
     ledger.wake();

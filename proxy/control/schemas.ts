@@ -79,7 +79,9 @@ function inRange(milliseconds: number | undefined, minMs: number): boolean {
   return milliseconds !== undefined && milliseconds >= minMs && milliseconds <= EXPIRES_MS_MAX;
 }
 
-const PRINTABLE = /^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}]*$/u;
+const UNPRINTABLE = '\\p{Cc}\\p{Cs}\\p{Zl}\\p{Zp}';
+const PRINTABLE = new RegExp(`^[^${UNPRINTABLE}]*$`, 'u');
+const UNPRINTABLES = new RegExp(`[${UNPRINTABLE}]+`, 'gu');
 
 /** Text without control characters, lone surrogates and line separators, so that logs and CSV stay one line a row. */
 const text = (charsMax: number, description: string) =>
@@ -93,7 +95,7 @@ const text = (charsMax: number, description: string) =>
 const REASON_CHARACTERS_MAX = 500;
 
 function oneLine(words: string): string | null {
-  const kept = words.replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  const kept = words.replace(UNPRINTABLES, ' ').trim();
   return kept === '' ? null : Array.from(kept).slice(0, REASON_CHARACTERS_MAX).join('');
 }
 
