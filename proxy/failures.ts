@@ -1,18 +1,29 @@
 /** The refusals that end a call on its way: not sent, sent without a clear answer, or a ledger that cannot be written. */
 import type { Logger } from 'pino';
-import { Refusal } from './contract';
+import { type Micros, microsToUsd, Refusal } from './contract';
 import type { Sent } from './forward';
 import { StoreError } from './stores/store';
 
+/** A call that was reserved, and what is left in the least of its budgets; null where there is no cap. */
+interface Reserved {
+  readonly callId: string;
+  readonly remaining: Micros | null;
+}
+
+const detailsOf = ({ callId, remaining }: Reserved) => ({
+  call_id: callId,
+  ...(remaining !== null && { remaining_usd: microsToUsd(remaining) }),
+});
+
 /** The call was sent and its outcome is not known. `idempotent`: may it be repeated to learn the outcome? */
-export function unknownRefusal(callId: string, sent: Sent, idempotent: boolean): Refusal {
+export function unknownRefusal(reserved: Reserved, sent: Sent, idempotent: boolean): Refusal {
   const why = sent.kind === 'answered' ? `the vendor answered ${sent.status}` : sent.reason;
   const text =
-    `outcome_unknown: call ${callId} was sent and its outcome is not known (${why}); the money stays held. ` +
+    `outcome_unknown: call ${reserved.callId} was sent and its outcome is not known (${why}); the money stays held. ` +
     (idempotent
       ? 'Repeat it with the same idempotency key to learn the outcome.'
       : 'The vendor knows no idempotency keys: look it up there, do not repeat it.');
-  return new Refusal('outcome_unknown', text, { call_id: callId });
+  return new Refusal('outcome_unknown', text, detailsOf(reserved));
 }
 
 /** Whatever is not a refusal already is an outage or a bug: no call goes out, and the log says why. */
@@ -38,9 +49,9 @@ export function unrecordedRefusal(callId: string, cause?: unknown): Refusal {
 }
 
 /** Nothing was sent, and the hold is released. */
-export function unsentRefusal(callId: string, reason: string): Refusal {
+export function unsentRefusal(reserved: Reserved, reason: string): Refusal {
   const text = `upstream_unreachable: nothing was sent and the hold is released: ${reason}.`;
-  return new Refusal('upstream_unreachable', text, { call_id: callId });
+  return new Refusal('upstream_unreachable', text, detailsOf(reserved));
 }
 
 /** The call that this one waits for: the first with its idempotency key, or one that it could be taken for. */

@@ -294,12 +294,14 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     metrics.adjusted(vendor.id, finished?.adjustedMicros ?? 0);
 
     const { idempotent } = passage.authorised.route;
-    if (outcome.state === 'unknown') return unknownRefusal(callId, sent, idempotent);
+    const remaining = leastRemaining(finished?.budgets ?? []) ?? held.remainingMicros;
+    const reserved = { callId, remaining };
+    if (outcome.state === 'unknown') return unknownRefusal(reserved, sent, idempotent);
     if (sent.kind === 'unsent') {
-      return departures.isDead(facts) ? deadRefusal('key_revoked', facts.keyId) : unsentRefusal(callId, sent.reason);
+      return departures.isDead(facts) ? deadRefusal('key_revoked', facts.keyId) : unsentRefusal(reserved, sent.reason);
     }
-    if (sent.kind === 'lost' || reply === null) return unknownRefusal(callId, sent, idempotent);
-    return withCall(reply, callId, leastRemaining(finished?.budgets ?? []) ?? held.remainingMicros, requestId);
+    if (sent.kind === 'lost' || reply === null) return unknownRefusal(reserved, sent, idempotent);
+    return withCall(reply, callId, remaining, requestId);
   }
 
   function replay(reserved: Extract<Reserved, { kind: 'replay' }>, { call, vendor, requestId }: Passage): Reply {

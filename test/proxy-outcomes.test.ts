@@ -55,7 +55,7 @@ describe('an answer that proves nothing leaves the call unknown and its money he
     stub.script(scripted);
     const first = await rig.call(key.vault_key, { key: `unknown ${name.slice(0, 20)}`.replace('’', '') });
     expect([first.status, first.code]).toEqual([504, 'outcome_unknown']);
-    expect(first.headers['stripe-should-retry']).toBe('true');
+    expect(first.headers).toMatchObject({ 'stripe-should-retry': 'true', 'keybrake-remaining-usd': '4' });
     expect(stub.seen).toHaveLength(1);
     expect(await spend()).toEqual({ settled: 0, held: 0, unknown: 5 });
     // The held money is not free for another call.
@@ -122,7 +122,9 @@ test('a vendor that cannot be reached: 503, nothing held, and the same call succ
   await stub.stop();
   const calls = await Promise.all([1, 2, 3].map((n) => rig.call(key.vault_key, { key: `down:${n % 2}` })));
   expect(tally(calls)).toEqual({ '503 upstream_unreachable': 3 });
-  for (const { headers } of calls) expect(headers['stripe-should-retry']).toBe('true');
+  for (const { headers } of calls) {
+    expect(headers).toMatchObject({ 'stripe-should-retry': 'true', 'keybrake-remaining-usd': expect.any(String) });
+  }
   expect(await spend()).toEqual({ settled: 0, held: 0, unknown: 0 });
   const released = await rig.client.listCalls({ key_id: key.key_id, state: 'released' });
   expect(released.items.map(({ code }) => code)).toEqual(calls.map(() => 'upstream_unreachable'));
