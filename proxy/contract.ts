@@ -164,7 +164,8 @@ export const HEADERS = {
 
 /** Body of `POST /vault/keys`, DESIGN 4. Dollars are numbers with at most six decimals. */
 export interface IssueKeyBody {
-  readonly vendor: VendorId;
+  /** Required, but for a key with `parent_key_id`, which has the vendor of that one. */
+  readonly vendor?: VendorId;
   readonly usd_cap?: number;
   readonly daily_usd_cap?: number;
   readonly allowed_endpoints: readonly string[];

@@ -5,6 +5,7 @@ export const CONTROL_ERRORS = {
   unauthenticated: 401,
   forbidden: 403,
   not_found: 404,
+  method_not_allowed: 405,
   conflict: 409,
   payload_too_large: 413,
   internal: 500,

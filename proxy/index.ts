@@ -39,6 +39,8 @@ const PACE_WAIT_MS = 5_000;
 /** How long a proxy that stops waits for a store that cannot be written. */
 const CLOSE_WAIT_MS = 15_000;
 const PACE_QUEUE_MAX = 1_000;
+/** HTTP/1.0 needs no `Host`, and load balancers ask `/healthz` in it. */
+const HOST_UNSAID = 'localhost';
 
 /**
  * Opens the ledger, marks what a dead process left as unknown, and listens. Throws {@link StoreError} when the ledger
@@ -138,7 +140,7 @@ async function serve(
     accounts,
     receive: createReceiver({ accounts: options.accounts, vendors, callbackUrl: options.callbackUrl, poller }),
   });
-  const answerControl = getRequestListener(control.fetch);
+  const answerControl = getRequestListener(control.fetch, { hostname: HOST_UNSAID });
   const running: Listening = await listen(
     {
       handle,

@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseEnv } from 'node:util';
 import { KeybrakeClient } from '../proxy/client';
@@ -53,6 +54,7 @@ test('sandbox and proxy: they serve, log no secret, and end with code 0 at SIGTE
     body: new URLSearchParams({ amount: '500', currency: 'usd', payment_method: 'pm_card_visa', confirm: 'true' }),
   });
   expect(reply.status).toBe(200);
+  expect(await balancerCheck(url)).toMatch(/^HTTP\/1\.\d 200 /);
   proxy.child.kill('SIGTERM');
   const ended = await proxy.ended;
   expect(ended.code).toBe(0);
@@ -205,6 +207,14 @@ async function interrupt(dev: ReturnType<typeof start>): Promise<void> {
   expect(stderr).toMatch(/SIGINT: ending the worker, the proxy, the vendor and Temporal/);
   expect(scanText(stdout + stderr, { patterns: [/kb_(admin|worker)_\w+/g, /sk_test_\w+/g] })).toEqual([]);
   expect(code).toBe(0);
+}
+
+/** As load balancers ask by default: HTTP/1.0, without a Host. */
+async function balancerCheck(url: string): Promise<string> {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  socket.write('GET /healthz HTTP/1.0\r\n\r\n');
+  return text(socket);
 }
 
 function readEnv(path: string): Record<string, string> {

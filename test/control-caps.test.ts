@@ -16,7 +16,7 @@ let control: Control;
 beforeEach(async () => (control = await startControl()));
 afterEach(() => control.close());
 
-const { usd_cap: _, ...UNCAPPED } = BODY;
+const { usd_cap: _, vendor: __, ...UNCAPPED } = BODY;
 const child = (parent: string, body: object = {}) =>
   control.admin.issueKey({ ...UNCAPPED, parent_key_id: parent, ...body });
 
@@ -48,7 +48,9 @@ describe('jobs own caps', () => {
   });
 
   it('a job cannot begin with a daily cap alone, which every retry would have again', async () => {
-    const refused = await apiError(control.admin.issueKey({ ...UNCAPPED, daily_usd_cap: 5, job_id: 'job' }));
+    const refused = await apiError(
+      control.admin.issueKey({ ...UNCAPPED, vendor: 'stripe', daily_usd_cap: 5, job_id: 'job' }),
+    );
     expect(refused).toMatchObject({ status: 400, issues: [{ path: 'usd_cap' }] });
     expect((await apiError(control.admin.getJob('job'))).status).toBe(404);
   });
@@ -237,7 +239,7 @@ describe('children', () => {
     const fx = { eur: 1.2, gbp: 1.4 };
     const parent = await control.admin.issueKey({ ...BODY, account: 'eu', fx, max_usd_per_call: 5 });
     const below = await child(parent.key_id, { max_usd_per_call: 9 });
-    expect(below).toMatchObject({ account: 'eu', fx, max_usd_per_call: 5, usd_cap: null });
+    expect(below).toMatchObject({ vendor: 'stripe', account: 'eu', fx, max_usd_per_call: 5, usd_cap: null });
     expect(below.spend.remaining_usd).toBe(100);
     expect((await child(parent.key_id, { max_usd_per_call: 2, fx: { gbp: 1.4, eur: 1.2 } })).max_usd_per_call).toBe(2);
   });
@@ -250,6 +252,11 @@ describe('children', () => {
     const parent = await control.admin.issueKey(BODY);
     const { status, issues } = await apiError(child(parent.key_id, body));
     expect([status, issues]).toEqual([400, [{ path, message: expect.stringContaining(named) }]]);
+  });
+
+  it('a key without one above needs a vendor, and every other fault is named with that', async () => {
+    const { status, issues } = await apiError(control.admin.issueKey({ ...UNCAPPED, expires_in: 'soon' }));
+    expect([status, issues.map(({ path }) => path).toSorted()]).toEqual([400, ['expires_in', 'usd_cap', 'vendor']]);
   });
 
   it("a child's expiry is cut to that of the key above, at issue and later", async () => {

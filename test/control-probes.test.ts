@@ -75,7 +75,7 @@ describe('probes', () => {
     expect(references.length).toBeGreaterThan(20);
     for (const [, name] of references) expect(document.components.schemas).toHaveProperty(name!);
     const body = document.components.schemas['IssueKeyBody']!;
-    expect(body.required).toEqual(['vendor', 'allowed_endpoints', 'expires_in', 'agent_run_label']);
+    expect(body.required).toEqual(['allowed_endpoints', 'expires_in', 'agent_run_label']);
     expect(body.additionalProperties).toBe(false);
     const patterns = [...JSON.stringify(document).matchAll(/"pattern":("(?:[^"\\]|\\.)*")/g)];
     expect(patterns.length).toBeGreaterThan(5);

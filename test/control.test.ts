@@ -231,11 +231,28 @@ describe('faults', () => {
     expect(down.message + bug.message).not.toMatch(/secret|SQLITE/);
   });
 
+  it('answers a method that a path does not take with 405, and names those that it takes', async () => {
+    const answers = await Promise.all([
+      control.ask('/vault/keys', { method: 'PUT' }),
+      control.ask('/vault/keys/key_1', { method: 'POST' }),
+      control.ask('/vault/keys/key_1/renew'),
+      control.ask('/healthz', { method: 'DELETE' }),
+    ]);
+    const said = answers.map(({ status, headers }) => [status, headers.get('allow')]);
+    expect(said).toEqual([
+      [405, 'GET, POST'],
+      [405, 'GET, PATCH, DELETE'],
+      [405, 'POST'],
+      [405, 'GET'],
+    ]);
+    const message = 'This path takes GET or POST, not PUT.';
+    expect(await answers[0]?.json()).toEqual({ error: { code: 'method_not_allowed', message, issues: [] } });
+  });
+
   it('answers unknown paths with 404 in the shape of every other error', async () => {
     const answer = await control.ask('/vault/nowhere');
     expect(answer.status).toBe(404);
     expect(await answer.json()).toEqual({ error: { code: 'not_found', message: expect.any(String), issues: [] } });
-    expect((await control.ask('/vault/keys', { method: 'PUT' })).status).toBe(404);
     expect((await control.ask('/vault/keys', { method: 'HEAD' })).status).toBe(200);
   });
 });

@@ -7,7 +7,7 @@ import { OpenAPIHono, type z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { accepts } from 'hono/accepts';
 import { HTTPException } from 'hono/http-exception';
-import { CONTROL_ERRORS, ControlError, type IssuedKey } from '../contract';
+import { CONTROL_ERRORS, ControlError, type IssuedKey, type IssueKeyBody } from '../contract';
 import type { VendorView } from '../endpoints';
 import { newId } from '../ids';
 import type { Receiver } from '../late/callbacks';
@@ -22,7 +22,7 @@ import { createVendors, type Vendors } from '../vendors';
 import { listCalls, resolveCall, type StreamFormat, streamCalls } from './calls';
 import { streamDrift } from './drift';
 import { adminOnly, authenticated, type Env, limitedBody, unambiguousBody } from './gates';
-import { issueKey } from './issue';
+import { issueKey, keyAbove } from './issue';
 import { invalidRequest, issuesOf, rightFields } from './issues';
 import { checkWorkerJob, jobBudget, patchJob } from './jobs';
 import { type Caller, keyFor, patchKey, renewKey, revokeKey, tokenOf } from './keys';
@@ -33,6 +33,7 @@ import { checkedMicros, durationMs } from './schemas';
 import { type Config, fingerprintOf, termsIssues, understand } from './terms';
 import { jobView, keyView } from './views';
 
+const METHODS = ['GET', 'POST', 'PATCH', 'DELETE'] as const;
 const FORMATS = ['application/json', 'application/x-ndjson', 'text/csv'] as const;
 
 export interface ControlDeps {
@@ -75,7 +76,13 @@ export function createControlApp(deps: ControlDeps): ControlApp {
     },
   });
   app.onError((error, c) => failed(deps, error, c));
-  app.notFound((c) => errorAnswer(c, new ControlError('not_found', 'There is no such path.')));
+  app.notFound((c) => {
+    const methods = METHODS.filter((method) => takes(app, method, c.req.path));
+    if (methods.length === 0) return errorAnswer(c, new ControlError('not_found', 'There is no such path.'));
+    c.header('allow', methods.join(', '));
+    const text = `This path takes ${methods.join(' or ')}, not ${c.req.method}.`;
+    return errorAnswer(c, new ControlError('method_not_allowed', text));
+  });
   addCallbacks(app, deps);
   app.use('/vault/*', authenticated(deps.options), limitedBody, unambiguousBody);
   app.get('/vault/keys', adminOnly);
@@ -88,6 +95,11 @@ export function createControlApp(deps: ControlDeps): ControlApp {
   addDrift(app, deps);
   addProbes(app, deps);
   return app;
+}
+
+/** What stands for all methods are the gates before a call. */
+function takes(app: App, method: string, path: string): boolean {
+  return app.router.match(method, path)[0].some(([[, route]]) => route.method === method);
 }
 
 function addKeys(app: App, deps: ControlDeps): void {
@@ -103,7 +115,7 @@ function addKeys(app: App, deps: ControlDeps): void {
       const input = {
         caller: callerOf(c, options),
         keyId: newId('key'),
-        terms: understand(body, config),
+        terms: understand(await withVendor(body, ledger), config),
         fingerprint: fingerprintOf(body),
         idempotencyKey: c.req.valid('header')['idempotency-key'],
       };
@@ -148,6 +160,13 @@ function addKeys(app: App, deps: ControlDeps): void {
     const revoked = await ledger.submit((rows, now) => revokeKey(rows, now, caller, id, reason));
     return c.json({ ...revoked, in_flight: await deps.killed(id) }, 200);
   });
+}
+
+/** A child has the vendor of the key above, which never changes. */
+async function withVendor(body: IssueKeyBody, ledger: Pick<Reader, 'submit'>): Promise<IssueKeyBody> {
+  const { vendor, parent_key_id: parentId } = body;
+  if (vendor !== undefined || parentId === undefined) return body;
+  return { ...body, vendor: (await ledger.submit((rows) => keyAbove(rows, parentId))).vendor };
 }
 
 /** A wrong shape must not hide what else is wrong: the other fields are checked against the configuration too. */

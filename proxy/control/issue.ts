@@ -71,9 +71,15 @@ function issueId({ caller, idempotencyKey }: IssueInput): string {
   return `${caller.role}/${idempotencyKey}`;
 }
 
-function liveParent(rows: Rows, now: number, parentId: string): KeyRow {
+/** The key that a body names as `parent_key_id`. */
+export function keyAbove(rows: Rows, parentId: string): KeyRow {
   const parent = rows.get('keys', parentId);
   if (parent === undefined) throw invalidRequest([{ path: 'parent_key_id', message: 'there is no such key' }]);
+  return parent;
+}
+
+function liveParent(rows: Rows, now: number, parentId: string): KeyRow {
+  const parent = keyAbove(rows, parentId);
   const { state } = stateOf(rows, now, parent);
   if (state === 'revoked' || state === 'expired')
     throw new ControlError('conflict', `The key above, ${parentId}, is ${state}.`);

@@ -44,6 +44,7 @@ const DESCRIPTIONS: Readonly<Record<ControlErrorCode, string>> = {
   unauthenticated: 'No key, or a wrong one.',
   forbidden: 'The worker role may not do this.',
   not_found: 'There is no such thing.',
+  method_not_allowed: 'The path is there, and takes other methods: `Allow` names them.',
   conflict: 'The state of the key, job or call does not allow it.',
   payload_too_large: 'The body is too large.',
   internal: 'A fault of the proxy.',

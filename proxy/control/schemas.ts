@@ -103,10 +103,12 @@ const expiresIn = duration('Time to live, counted from now.', 1_000, '1 second t
 const usdCap = usd('The most that may be spent in the life of the key, or of its job.');
 
 export const issueKeyBody = strict({
-  vendor: z
-    .string()
-    .regex(VENDOR_NAME, { error: 'the name of a vendor, e.g. stripe' })
-    .openapi({ description: 'stripe, twilio, resend, or a vendor of your own.', example: 'stripe' }),
+  vendor: optional(
+    z.string().regex(VENDOR_NAME, { error: 'the name of a vendor, e.g. stripe' }).openapi({
+      description: 'stripe, twilio, resend, or a vendor of your own. With parent_key_id: by default the one above.',
+      example: 'stripe',
+    }),
+  ),
   usd_cap: optional(usdCap),
   daily_usd_cap: optional(usd('The most that may be spent per UTC day; holds count on the day they were reserved.')),
   allowed_endpoints: z

@@ -1,4 +1,5 @@
 /** What a request to issue a key asks for, understood: names normalised, money in micros, times in milliseconds. */
+import assert from 'node:assert';
 import { createHash } from 'node:crypto';
 import { ControlError, formatUsd, type Issue, type IssueKeyBody, type Micros, type VendorId } from '../contract';
 import type { ProxyOptions } from '../options';
@@ -33,14 +34,19 @@ export interface Terms {
 
 export type Config = Pick<ProxyOptions, 'accounts' | 'fxFloor' | 'workerMaxMicros'> & { readonly vendors: Vendors };
 
-/** Understands a body whose shape was checked. Throws {@link ControlError} with every {@link termsIssues}. */
+/**
+ * Understands a body whose shape was checked, with the vendor of the key above where it names none itself. Throws
+ * {@link ControlError} with every {@link termsIssues}.
+ */
 export function understand(body: IssueKeyBody, config: Config): Terms {
   const issues = termsIssues(body, config);
   if (issues.length > 0) throw invalidRequest(issues);
+  const { vendor } = body;
+  assert(vendor !== undefined, 'a vendor that was not checked');
   return {
-    vendor: body.vendor,
-    account: body.account ?? (body.parent_key_id === undefined ? body.vendor : null),
-    allowed: [...new Set(body.allowed_endpoints.map((entry) => routeName(config.vendors, body.vendor, entry)))],
+    vendor,
+    account: body.account ?? (body.parent_key_id === undefined ? vendor : null),
+    allowed: [...new Set(body.allowed_endpoints.map((entry) => routeName(config.vendors, vendor, entry)))],
     capMicros: microsOrNull(body.usd_cap),
     dailyMicros: microsOrNull(body.daily_usd_cap),
     maxCallMicros: microsOrNull(body.max_usd_per_call),
@@ -77,8 +83,13 @@ function capIssues({ usd_cap: cap, daily_usd_cap: daily, parent_key_id: parent }
   ];
 }
 
-function vendorIssues({ vendor }: Partial<IssueKeyBody>, { vendors }: Config): Issue[] {
-  if (vendor === undefined || vendors.has(vendor)) return [];
+function vendorIssues({ vendor, parent_key_id: parent }: Partial<IssueKeyBody>, { vendors }: Config): Issue[] {
+  if (vendor === undefined) {
+    return parent === undefined
+      ? [{ path: 'vendor', message: 'required (only a key with parent_key_id needs none)' }]
+      : [];
+  }
+  if (vendors.has(vendor)) return [];
   return [{ path: 'vendor', message: `must be one of ${[...vendors.keys()].join(', ')}` }];
 }
 

@@ -17,7 +17,7 @@ interface ListFlags {
 }
 
 interface IssueFlags {
-  readonly vendor: VendorId;
+  readonly vendor?: VendorId;
   readonly label: string;
   readonly allow: readonly string[];
   readonly ttl: string;
@@ -66,7 +66,7 @@ function addIssue(keys: Command): void {
     .option('--cap <usd>', 'dollar cap for the life of the key (or of its job)', parseUsd)
     .option('--daily-cap <usd>', 'dollar cap per UTC day', parseUsd)
     .option('--max-per-call <usd>', 'dollar cap of a single call', parseUsd)
-    .option('--vendor <vendor>', 'vendor: stripe, twilio, resend, or one of your own', 'stripe')
+    .option('--vendor <vendor>', 'stripe (default, or that of the parent), twilio, resend, or one of your own')
     .option('--account <name>', 'vendor account, as the proxy is configured')
     .option('--job <id>', 'job that owns the cap')
     .option('--parent <key-id>', 'parent key; the new one can never be wider')
@@ -171,8 +171,9 @@ async function issue(flags: IssueFlags): Promise<void> {
 }
 
 function toBody(flags: IssueFlags): IssueKeyBody {
+  const vendor = flags.vendor ?? (flags.parent === undefined ? 'stripe' : undefined);
   return {
-    vendor: flags.vendor,
+    ...(vendor !== undefined && { vendor }),
     agent_run_label: flags.label,
     allowed_endpoints: flags.allow,
     expires_in: flags.ttl,
