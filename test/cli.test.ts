@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CallView, IssuedKey, KeyView } from '../proxy/contract';
+import type { RunStatusView } from '../workflows/definitions';
 import { type DevStack, startDevStack } from '../src/devStack';
 import { createLogger } from '../src/log';
 import { installTemporalRuntime } from '../src/worker';
@@ -57,7 +58,7 @@ function runFlags(source: string, capUsd: number): string[] {
   ];
 }
 
-const COMMANDS = 'dev proxy worker sandbox run status revoke raise keys audit resolve doctor'.split(' ');
+const COMMANDS = 'dev proxy worker sandbox run status revoke pause resume raise keys audit resolve doctor'.split(' ');
 
 test('help names every command, and every command has help', async () => {
   const { code, stdout } = await cli('--help');
@@ -177,6 +178,30 @@ onCapExhausted: pause
   expect(code).toBe(2);
   expect(stdout).toMatch(/^cli\/pause: revoked\n.*enough/);
   expect(stdout).toMatch(/3 succeeded/);
+});
+
+test('pause and resume: no call is started between them, and the terminal of the run says how to go on', async () => {
+  stack.sandbox!.setFaults({ delayMs: 50 });
+  const flags = [...runFlags(customers('hold', 40), 500), '--concurrency', '1', '--workflow-id', 'cli-hold'];
+  const running = start(['run', ...flags], { env, cwd: folder });
+  const charged = () => stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith('cus_hold_')).length;
+  await until(async () => charged() > 0);
+  expect((await cli('pause', 'cli-hold')).stdout).toMatch(/no further call\. To go on: keybrake resume cli-hold/);
+  await until(async () => {
+    const { phase, inFlight } = JSON.parse((await cli('status', 'cli-hold', '--json')).stdout) as RunStatusView;
+    return phase === 'paused' && inFlight === 0;
+  });
+  const before = charged();
+  await running.said(/Not going on: an operator paused it\. To go on: keybrake resume cli-hold/);
+  expect(charged()).toBe(before);
+  stack.sandbox!.setFaults({});
+  expect(JSON.parse((await cli('resume', 'cli-hold', '--json')).stdout)).toEqual({
+    workflowId: 'cli-hold',
+    signalled: 'resume',
+  });
+  expect(await running.ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/40 succeeded/) });
+  const over = await cli('pause', 'cli-hold');
+  expect([over.code, over.stderr]).toEqual([1, expect.stringMatching(/already completed|not found/i)]);
 });
 
 test('run: Ctrl-C cancels, waits for the report, and exits 1', async () => {

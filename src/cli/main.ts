@@ -7,6 +7,7 @@ import { addDev } from './dev';
 import { addDoctor } from './doctor';
 import { fail } from './errors';
 import { addKeys } from './keys';
+import { addPause, addResume } from './pause';
 import { addProxy } from './proxy';
 import { addRaise, addRevoke } from './revoke';
 import { addRun } from './run';
@@ -31,7 +32,7 @@ function createProgram(): Command {
     .showHelpAfterError('(--help shows what there is)')
     .addHelpText('after', HELP);
   const running = [addDev, addProxy, addWorker, addSandbox];
-  const runs = [addRun, addStatus, addRevoke, addRaise];
+  const runs = [addRun, addStatus, addRevoke, addPause, addResume, addRaise];
   for (const add of running.concat(runs, addKeys, addAudit, addDoctor)) add(program);
   return program;
 }

@@ -24,10 +24,12 @@ export async function watchTrouble(
     await sleep(LOOK_MS, undefined, { signal: ended }).catch(() => undefined);
     if (ended.aborted) return;
     // One line for each kind of activity: a thousand records can have one trouble.
-    for (const [what, text] of [...(await troubles(handle)), ...(await pauseOf(handle))]) {
+    const found = new Map([...(await troubles(handle)), ...(await pauseOf(handle))]);
+    for (const [what, text] of found) {
       if (!told.has(what)) tellIt(`Not going on: ${text}`);
       told.add(what);
     }
+    if (!found.has(PAUSED)) told.delete(PAUSED);
   }
 }
 
@@ -42,11 +44,14 @@ async function troubles(handle: WorkflowHandle): Promise<ReadonlyMap<string, str
   return found;
 }
 
+const PAUSED = 'paused';
+
 /** A pause for another cap is another one. */
 async function pauseOf(handle: WorkflowHandle): Promise<readonly (readonly [string, string])[]> {
   const status = await handle.query<RunStatusView>('status').catch(() => undefined);
-  if (status?.phase !== 'waiting_for_cap') return [];
   const { workflowId } = handle;
+  if (status?.phase === PAUSED) return [[PAUSED, `an operator paused it. To go on: keybrake resume ${workflowId}`]];
+  if (status?.phase !== 'waiting_for_cap') return [];
   const wayOut = `To go on: keybrake raise ${workflowId} --to USD; to end it: keybrake revoke ${workflowId}`;
   return [[`cap ${status.usdCap}`, `the cap of ${formatUsd(micros(status.usdCap ?? 0))} is spent. ${wayOut}`]];
 }

@@ -1,0 +1,42 @@
+/** `keybrake pause` and `keybrake resume`: no further call is started until an operator says so. */
+import type { Command } from 'commander';
+import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
+import { print, printJson } from './output';
+
+interface Flags extends TemporalFlags {
+  readonly json?: boolean;
+}
+
+/** Adds `pause`. */
+export function addPause(program: Command): void {
+  addSignal(program, 'pause', {
+    does: 'Hold a run: it starts no further call. What was sent is finished and settled; the time to live runs on.',
+    said: (id) => `${id} was told to start no further call. To go on: keybrake resume ${id}`,
+  });
+}
+
+/** Adds `resume`. */
+export function addResume(program: Command): void {
+  addSignal(program, 'resume', {
+    does: 'Let a run go on that was paused. One that waits at its cap takes keybrake raise.',
+    said: (id) => `${id} was told to go on.`,
+  });
+}
+
+interface Words {
+  readonly does: string;
+  readonly said: (workflowId: string) => string;
+}
+
+function addSignal(program: Command, name: 'pause' | 'resume', { does, said }: Words): void {
+  const command = program
+    .command(name)
+    .description(does)
+    .argument('<workflow-id>', 'a run that is under way')
+    .option('--json', 'print JSON');
+  temporalFlags(command).action(async (workflowId: string, flags: Flags) => {
+    await withTemporal(flags, (client) => client.workflow.getHandle(workflowId).signal(name));
+    if (flags.json === true) return printJson({ workflowId, signalled: name });
+    return print(said(workflowId));
+  });
+}
