@@ -34,7 +34,7 @@ const RULES: readonly Rule[] = [
     packages: /^@temporalio\/(workflow|common)$/, types: /^activities\// },
   { files: /^src\/sandbox\//,              own: /^src\/sandbox(\/|$)/,                 packages: /^(node:|zod$)/ },
   { files: /^src\//,                       own: /^(src|workflows|activities|proxy)(\/|$)/, packages: /./ },
-  { files: /^examples\//,                  own: /^(examples\/|src$|workflows$|activities$)/, packages: /^@temporalio\// },
+  { files: /^examples\//,                  own: /^(examples\/|src(\/testing)?$|workflows$|activities$)/, packages: /^@temporalio\// },
 ];
 
 interface Import {
