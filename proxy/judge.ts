@@ -36,7 +36,7 @@ export function judge({ sent, vendor, route, price, request, terms, first }: Jud
   const code = vendor.errorCode(answer);
   const refuses = vendor.clearRefusals.includes(status);
   if ((status >= 200 && status < 300) || (status === 402 && !refuses)) {
-    const spend = spendOf(status, answer, { route, price, request, terms });
+    const spend = spendOf(sent, answer, { route, price, request, terms });
     if (spend === undefined) return { state: 'unknown', httpStatus: status, code: 'outcome_unknown' };
     return { state: 'settled', httpStatus: status, code: status === 402 ? code : null, spend, keepAnswer: true };
   }
@@ -47,7 +47,9 @@ export function judge({ sent, vendor, route, price, request, terms, first }: Jud
 
 type Priced = Pick<Judged, 'route' | 'price' | 'request' | 'terms'>;
 
-function spendOf(status: number, answer: unknown, { route, price, request, terms }: Priced) {
+type Answered = Extract<Sent, { kind: 'answered' }>;
+
+function spendOf({ status, headers }: Answered, answer: unknown, { route, price, request, terms }: Priced) {
   const quoteMicros = price.kind === 'fixed' ? price.micros : 0;
   const value = route.value(status, answer, terms, { request, quoteMicros });
   if (value === undefined) return price.kind === 'free' ? { micros: 0, out: false, vendorId: null } : undefined;
@@ -57,7 +59,8 @@ function spendOf(status: number, answer: unknown, { route, price, request, terms
   }
   const takesOver = price.kind === 'object' && price.takesOver;
   const mode = price.kind === 'free' ? 'lowers' : takesOver ? 'takes_over' : 'pays_rise';
-  return { object: value, mode } as const;
+  const repeated = headers['idempotent-replayed'] === 'true';
+  return { object: value, mode, ...(repeated && { repeated }) } as const;
 }
 
 function isOfObject(value: Valuation): value is Valuation & { readonly objectId: string } {

@@ -60,6 +60,7 @@ describe('a PaymentIntent is worth what it holds or took', () => {
       amountMicros: 5_000_000,
       currency: 'usd',
       out: false,
+      ...(['succeeded', 'canceled'].includes(status) && { final: true }),
     });
   });
 

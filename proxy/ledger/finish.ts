@@ -2,7 +2,7 @@
 import assert from 'node:assert';
 import type { CallState, Micros } from '../contract';
 import type { Rows } from '../stores/store';
-import type { BudgetRow, CallRow } from '../stores/tables';
+import type { BudgetRow, CallRow, ObjectRow } from '../stores/tables';
 import type { Valuation } from '../vendors/vendor';
 import { type Mover, mover, type Movement } from './budgets';
 import { adjust, awaitPrice, hasten } from './late';
@@ -35,6 +35,8 @@ export interface ObjectSpend {
    * which may give money back for an object that the ledger counts, and never adds any.
    */
   readonly mode: 'takes_over' | 'pays_rise' | 'lowers';
+  /** The vendor answered as it did to an earlier request with the same idempotency key. */
+  readonly repeated?: boolean;
 }
 
 export interface Cost {
@@ -142,9 +144,9 @@ function settle(
     for (const id of budgetIds) moves.move(id, { settled: micros, out: out ? micros : 0 });
     return { micros, vendorId, objectId: call.object_id };
   }
-  const { object, mode } = spend;
-  const objectId = `${call.account}/${object.objectId}`;
+  const objectId = `${call.account}/${spend.object.objectId}`;
   const known = rows.get('objects', objectId);
+  const { object, mode } = upToDate(spend, call, known);
   const paysNothing = { micros: 0, vendorId: object.vendorId, objectId };
   if (mode === 'lowers' && hasten(rows, now, objectId, 0)) {
     return { ...paysNothing, adjustedMicros: lower(rows, call, objectId, object.valueMicros, moves) };
@@ -163,6 +165,7 @@ function settle(
     value_micros: object.valueMicros,
     amount_micros: object.amountMicros,
     shares: JSON.stringify(change.shares),
+    changed_at: now,
   });
   if (object.late !== undefined) {
     awaitPrice(rows, now, { call_id: call.call_id, object_id: objectId }, object.late.from, lookAfterMs);
@@ -170,6 +173,22 @@ function settle(
   // What the call changed for its own key: a take-over pays the whole, less what the key paid before.
   const own = change.changes.get(`key:${call.key_id}`) ?? object.valueMicros - (known?.value_micros ?? 0);
   return { micros: own, vendorId: object.vendorId, objectId };
+}
+
+/**
+ * To an idempotency key that it knows a vendor repeats its first answer, and what a call came to may be found out late:
+ * of an object that other calls have changed since, that takes nothing back and takes nothing over. What is said of an
+ * object at its end stays true.
+ */
+function upToDate(spend: ObjectSpend, call: CallRow, known: ObjectRow | undefined): ObjectSpend {
+  const { object, mode, repeated } = spend;
+  const old = call.state === 'held' ? repeated === true : (known?.changed_at ?? 0) > call.created_at;
+  if (known === undefined || !old) return spend;
+  const { value_micros: value, amount_micros: amount } = known;
+  const valueMicros = repeated === true ? value : Math.max(value, object.valueMicros);
+  const amountMicros = repeated === true ? amount : Math.max(amount, object.amountMicros);
+  const now = object.final === true ? object : { ...object, valueMicros, amountMicros };
+  return { object: now, mode: mode === 'takes_over' ? 'pays_rise' : mode };
 }
 
 /**

@@ -117,6 +117,8 @@ export interface ObjectRow {
   readonly out: 0 | 1;
   /** JSON list of {@link Share}. */
   readonly shares: string;
+  /** When a call changed it last; null: an older version wrote it. */
+  readonly changed_at: number | null;
 }
 
 /** What one key pays of an object, on the budgets and the UTC day it was settled. */
@@ -252,7 +254,7 @@ export const TABLES = {
   objects: {
     key: 'object_id',
     fixed: { object_id: 'text', currency: 'text', out: 'integer' },
-    mutable: { value_micros: 'integer', amount_micros: 'integer', shares: 'text' },
+    mutable: { value_micros: 'integer', amount_micros: 'integer', shares: 'text', changed_at: 'integer' },
     indices: [],
   },
   late: {
@@ -273,4 +275,4 @@ export const TABLES = {
 export type SealedColumn = 'answer' | 'request';
 
 /** Bumped with every change of a table; a store written by a newer version is refused. */
-export const SCHEMA_VERSION = 5;
+export const SCHEMA_VERSION = 6;

@@ -49,7 +49,8 @@ function paymentIntent(answer: unknown, terms: PricingTerms, declined: boolean):
   const id = idOf(pi, 'pi_');
   if (pi?.['object'] !== 'payment_intent' || id === undefined) return undefined;
   const minor = paymentIntentMinor(pi, declined || objectOf(pi['last_payment_error']) !== undefined);
-  return valuation(pi, minor, terms, { objectId: id, vendorId: id, out: false });
+  const final = pi['status'] === 'succeeded' || pi['status'] === 'canceled';
+  return valuation(pi, minor, terms, { objectId: id, vendorId: id, out: false, ...(final && { final }) });
 }
 
 /**
@@ -82,7 +83,9 @@ function charge(answer: unknown, terms: PricingTerms): Valuation | undefined {
   const owner = ch['payment_intent'] ?? undefined;
   const ownerId = typeof owner === 'string' ? idOf({ id: owner }, 'pi_') : idOf(objectOf(owner), 'pi_');
   if (owner !== undefined && ownerId === undefined) return undefined;
-  return valuation(ch, chargeMinor(ch), terms, { objectId: ownerId ?? id, vendorId: id, out: false });
+  const final = ch['captured'] === true;
+  const named = { objectId: ownerId ?? id, vendorId: id, out: false, ...(final && { final }) };
+  return valuation(ch, chargeMinor(ch), terms, named);
 }
 
 function chargeMinor(ch: Json): number | undefined {
@@ -109,7 +112,7 @@ export function valuation(
   object: Json,
   minor: number | undefined,
   terms: PricingTerms,
-  named: Pick<Valuation, 'objectId' | 'vendorId' | 'out'>,
+  named: Pick<Valuation, 'objectId' | 'vendorId' | 'out' | 'final'>,
   amount: number | undefined = minorOf(object['amount']),
 ): Valuation | undefined {
   const currency = currencyOf(object)?.toLowerCase();
@@ -117,8 +120,7 @@ export function valuation(
   const valueMicros = toMicros(minor, currency, terms);
   const amountMicros = toMicros(amount, currency, terms);
   if (valueMicros === undefined || amountMicros === undefined) return undefined;
-  const { objectId, vendorId, out } = named;
-  return { objectId, vendorId, out, valueMicros, amountMicros, currency };
+  return { ...named, valueMicros, amountMicros, currency };
 }
 
 export function nothing(id: unknown): Valuation {
