@@ -1,4 +1,4 @@
-/** A worker that stops while a guard of its cannot revoke the key of a run that was terminated. */
+/** Revocations that do not come about: the proxy is not reached, or does not take the worker's key any more. */
 import { createServer, request as send } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { randomUUID } from 'node:crypto';
@@ -19,28 +19,29 @@ let stack: Stack;
 let front: Front;
 
 beforeAll(async () => {
-  stack = await startStack();
+  stack = await startStack({ delayMs: 50 });
+});
+beforeEach(async () => {
   front = await startFront(stack.proxy.url);
 });
+afterEach(() => front.stop());
+afterAll(() => stack.stop());
 
-afterAll(async () => {
-  await front.stop();
-  await stack.stop();
-});
-
-/** Stands before the proxy, and can keep revocations from it. */
+/** Stands before the proxy, can keep revocations from it, and make the worker's key a wrong one. */
 interface Front {
   readonly url: string;
   /** How often a revocation was asked for in vain. */
   readonly refused: number;
   refuseRevocations(): void;
+  changeWorkerKey(): void;
   stop(): Promise<void>;
 }
 
 async function startFront(proxy: string): Promise<Front> {
-  let [refusing, refused] = [false, 0];
+  let [refusing, refused, changed] = [false, 0, false];
   const server = createServer((request, response) => {
     const { method, url = '/', headers } = request;
+    if (changed && url.startsWith('/vault/')) headers.authorization = 'Bearer yesterday';
     if (refusing && method === 'DELETE') {
       refused += 1;
       response.writeHead(503).end();
@@ -61,7 +62,8 @@ async function startFront(proxy: string): Promise<Front> {
     get refused() {
       return refused;
     },
-    refuseRevocations: () => (refusing = true),
+    refuseRevocations: () => void (refusing = true),
+    changeWorkerKey: () => void (changed = true),
     async stop() {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
@@ -70,7 +72,7 @@ async function startFront(proxy: string): Promise<Front> {
   };
 }
 
-test('it tries once more, and leaves the key to its lease of ten minutes', async () => {
+test('a worker that stops while its guard cannot revoke a terminated run tries once more, and leaves the key to its lease of ten minutes', async () => {
   const taskQueue = `stop-${randomUUID()}`;
   const worker = await startWorker(stack, taskQueue, { plugin: { url: front.url } });
   const path = await writeSource(stack, customers(10));
@@ -89,4 +91,24 @@ test('it tries once more, and leaves the key to its lease of ten minutes', async
   expect(Date.now() - from).toBeLessThan(10_000);
   expect(front.refused).toBeGreaterThan(before);
   expect((await stack.proxy.client.getKey(keyId!)).state).toBe('exhausted');
+});
+
+test("the worker's key is changed at the proxy in mid-run: every record ends, and the report says how to end the vault key", async () => {
+  const taskQueue = `stop-${randomUUID()}`;
+  const worker = await startWorker(stack, taskQueue, { plugin: { url: front.url } });
+  const path = await writeSource(stack, customers(20, 100, 'changed'));
+  const charged = () => stack.sandbox.charges().filter(({ customer }) => customer?.startsWith('changed_')).length;
+  const handle = await startRun(stack, taskQueue, inputFor(path, { concurrency: 2 }));
+  await eventually(() => charged() > 2);
+  front.changeWorkerKey();
+
+  const { status, reason, records, keyId } = await handle.result();
+  expect([status, records.succeeded, charged()]).toEqual(['completed', 20, 20]);
+  expect(reason).toMatch(
+    new RegExp(
+      `did not confirm that ${keyId} is revoked: .*KEYBRAKE_WORKER_KEY.* Revoke it with "keybrake revoke ${keyId}"`,
+    ),
+  );
+  expect((await stack.proxy.client.getKey(keyId!)).state).toBe('active');
+  await worker.stop();
 });

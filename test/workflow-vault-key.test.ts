@@ -184,6 +184,12 @@ describe('withVaultKey', () => {
     await expectClosed(handle);
   });
 
+  test('a local activity that meets the cap ends what else is going on', async () => {
+    const handle = await start('waitsAfterLocal', 'local_2');
+    expect(await failure(handle)).toMatchObject({ type: 'keybrake.cap_exhausted' });
+    await expectClosed(handle);
+  });
+
   test('works with local activities, and leaves scopes of the user alone', async () => {
     expect(await result('inLocalActivity', 'local_1')).toMatch(/^pi_/);
     expect(await result('ownScope', 'scope_1')).toBe('fine');

@@ -5,9 +5,9 @@
  */
 import {
   type ActivityInput,
-  ActivityFailure,
   type LocalActivityInput,
   type Next,
+  patched,
   scheduleActivity,
   type WorkflowInboundCallsInterceptor,
   type WorkflowInterceptors,
@@ -88,14 +88,18 @@ async function scheduleLocalInVault(
     return await next({ ...input, options: { ...input.options, cancellationType }, headers });
   } catch (error) {
     const code = terminalCode(error);
-    if (code !== undefined) await vault.refused?.(code, keyId);
+    if (code !== undefined && patched(LOCAL_REFUSALS)) await vault.refused?.(code, keyId);
     throw error;
   } finally {
     vault.inFlight -= 1;
   }
 }
 
+/** A run from before, whose local activity met the cap, has gone on without hearing of it. */
+const LOCAL_REFUSALS = 'keybrake.local-refusals';
+
+/** An activity's failure is in an ActivityFailure; a local activity's comes as it is. */
 function terminalCode(error: unknown): TerminalRefusal | undefined {
-  const code = error instanceof ActivityFailure ? failureCode(error) : undefined;
+  const code = failureCode(error);
   return isTerminalRefusal(code) ? code : undefined;
 }

@@ -1,5 +1,5 @@
 /** The vault key of one workflow run: issued once, guarded while the run is open, revoked at its end. */
-import { ActivityFailure, CancellationScope, log, workflowInfo } from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure, CancellationScope, log, workflowInfo } from '@temporalio/workflow';
 import type { GuardOutput, IssuedVault, KeyRequest, VaultSpend } from '../activities/types';
 import { callActivity, callLocal, controlId, HEARTBEAT_MS } from './calls';
 import { rootFailure } from './failures';
@@ -137,7 +137,11 @@ export class RunKey {
   }
 }
 
-/** The proxy said no, and would again: nobody waited for the lease to pass. */
+/**
+ * The proxy said no, and would again: nobody waited for the lease to pass. A local activity fails with its own failure,
+ * or, when its time is over, with one around that.
+ */
 function wasRefused(error: unknown): boolean {
-  return error instanceof ActivityFailure && error.retryState === 'NON_RETRYABLE_FAILURE';
+  if (error instanceof ApplicationFailure) return error.nonRetryable === true;
+  return error instanceof ActivityFailure && wasRefused(error.cause);
 }

@@ -129,6 +129,14 @@ export async function inLocalActivity(id: string) {
   return withVaultKey(keyOptions(1_000), () => local.charge(id));
 }
 
+/** Would wait for long after a local activity was refused. */
+export async function waitsAfterLocal(id: string) {
+  return withVaultKey(keyOptions(1), async () => {
+    await local.charge(id).catch(() => undefined);
+    await sleep('1 day');
+  });
+}
+
 /** The context goes on into a child, and over its continue-as-new. */
 export async function parentOf(id: string) {
   return withVaultKey(keyOptions(1_000), () => executeChild(childOf, { args: [id, 0] }));
