@@ -2,9 +2,11 @@
 import {
   copyFileSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -308,4 +310,20 @@ test('tables that cannot be written take no holds, lose nothing, and listings sa
     expect(again.acceptsHolds()).toBe(true);
     await again.close();
   }
+});
+
+test('a thread of the tables that has ended keeps no listing waiting, nor the end of the process', async () => {
+  const folder = join(newPath(), '../ledger');
+  mkdirSync(folder);
+  const store = openSqlite(join(folder, 'ledger.db'), IN_A_THREAD);
+  // The thread, which is started when it is needed first, cannot open what was moved away.
+  renameSync(folder, `${folder}-away`);
+  await put(store, 'a', 'b');
+  // Some of these are before its end, the others after it.
+  for (let times = 0; times < 20; times += 1) {
+    await expect(store.listKeys({ limit: 1 })).rejects.toThrow(/cannot be written/);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  expect(store.acceptsHolds()).toBe(false);
+  await store.close();
 });

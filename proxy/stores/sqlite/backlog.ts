@@ -31,6 +31,8 @@ export class Backlog {
   readonly #own: TableWorker;
   #thread: Worker | undefined;
   #ended: Promise<void> | undefined;
+  /** The thread has ended: what it was sent is in the log only, and nobody answers any more. */
+  #over = false;
   /** What waits for a turn: of this thread's, or to be sent. */
   #waiting: Buffer[] = [];
   #heldBytes = 0;
@@ -69,6 +71,7 @@ export class Backlog {
   /** Resolves when the tables have what the log had when it was called. Rejects when they cannot be written. */
   flush(): Promise<void> {
     if (this.#applied === this.#added) return Promise.resolve();
+    if (this.#over) return Promise.reject(notWritten(this.#failed));
     const upTo = this.#added;
     return new Promise((resolve, reject) => {
       this.#flushes.push({ upTo, resolve, reject });
@@ -125,7 +128,8 @@ export class Backlog {
     thread.on('error', (error) => this.#isFailed(`its thread ended: ${String(error)}`));
     this.#ended = new Promise((resolve) => {
       thread.once('exit', () => {
-        if (this.#applied !== this.#added) this.#isFailed('its thread ended');
+        this.#over = true;
+        this.#isFailed(this.#failed ?? 'its thread ended');
         resolve();
       });
     });
@@ -160,8 +164,12 @@ export class Backlog {
     this.#failed = why;
     const flushes = this.#flushes;
     this.#flushes = [];
-    for (const { reject } of flushes) reject(new StoreError(`The ledger's tables cannot be written: ${why}.`));
+    for (const { reject } of flushes) reject(notWritten(why));
   }
+}
+
+function notWritten(why: string | undefined): StoreError {
+  return new StoreError(`The ledger's tables cannot be written: ${why}.`);
 }
 
 /** Threads run built files: from the sources, those that were built last. */
