@@ -17,7 +17,8 @@ export interface Ending {
 export async function endingOf(handle: WorkflowHandle): Promise<Ending> {
   const { workflowId } = handle;
   try {
-    return { workflowId, report: (await handle.result()) as RunReport };
+    const result: unknown = await handle.result();
+    return isReport(result) ? { workflowId, report: result } : { workflowId, report: null, error: NO_REPORT };
   } catch (error) {
     if (isGrpcServiceError(error)) {
       const goesOn = `A run that has not ended goes on by itself: keybrake status ${workflowId}`;
@@ -29,11 +30,17 @@ export async function endingOf(handle: WorkflowHandle): Promise<Ending> {
   }
 }
 
+const NO_REPORT = 'Its result is no report of a run.';
+
+function isReport(value: unknown): value is RunReport {
+  return typeof value === 'object' && value !== null && 'records' in value;
+}
+
 /** A failed run has its report in the failure. Temporal drops a cancelled one's, but its last state can be asked. */
 async function reportOf(handle: WorkflowHandle, { cause }: WorkflowFailedError): Promise<RunReport | null> {
   if (cause instanceof ApplicationFailure) {
     const [report] = cause.details ?? [];
-    return typeof report === 'object' && report !== null && 'records' in report ? (report as RunReport) : null;
+    return isReport(report) ? report : null;
   }
   if (!(cause instanceof CancelledFailure)) return null;
   try {

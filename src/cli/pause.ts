@@ -1,7 +1,10 @@
 /** `keybrake pause` and `keybrake resume`: no further call is started until an operator says so. */
+import type { WorkflowHandle } from '@temporalio/client';
 import type { Command } from 'commander';
 import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
+import { CliError } from './errors';
 import { print, printJson } from './output';
+import { kindOf } from './workflowKind';
 
 interface Flags extends TemporalFlags {
   readonly json?: boolean;
@@ -35,8 +38,16 @@ function addSignal(program: Command, name: 'pause' | 'resume', { does, said }: W
     .argument('<workflow-id>', 'a run that is under way')
     .option('--json', 'print JSON');
   temporalFlags(command).action(async (workflowId: string, flags: Flags) => {
-    await withTemporal(flags, (client) => client.workflow.getHandle(workflowId).signal(name));
+    await withTemporal(flags, (client) => signalRun(client.workflow.getHandle(workflowId), name));
     if (flags.json === true) return printJson({ workflowId, signalled: name });
     return print(said(workflowId));
   });
+}
+
+/** Another workflow would take the signal without a word, and go on. */
+async function signalRun(handle: WorkflowHandle, name: string): Promise<void> {
+  const found = await kindOf(handle);
+  if (found.kind === 'run') return handle.signal(name);
+  const wayOut = `keybrake revoke ${handle.workflowId} ends what its vault keys pay for.`;
+  throw new CliError(`${handle.workflowId} is no run of pipelineRun: only these take ${name}. ${wayOut}`);
 }

@@ -1,4 +1,5 @@
 /** `keybrake revoke` and `keybrake raise`: an operator's hand on a run that is under way. */
+import type { WorkflowHandle } from '@temporalio/client';
 import type { Command } from 'commander';
 import { formatUsd } from '../../proxy/contract';
 import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './connect';
@@ -7,6 +8,7 @@ import { print, printJson, tell } from './output';
 import { micros, parseUsd } from './parse';
 import { describeJob } from './status';
 import { describeKey } from './keys';
+import { kindOf } from './workflowKind';
 
 interface RevokeFlags extends TemporalFlags {
   readonly reason: string;
@@ -43,10 +45,23 @@ async function revoke(id: string, flags: RevokeFlags): Promise<void> {
     const drain = revoked.in_flight > 0 ? `; ${revoked.in_flight} calls were sent before and will settle` : '';
     return print(`${id} is ${revoked.state}: no call with it leaves any more${drain}.`);
   }
-  await withTemporal(flags, (client) => client.workflow.getHandle(id).signal('revoke', { reason: flags.reason }));
-  if (flags.json === true) return printJson({ workflowId: id, signalled: 'revoke' });
+  const signalled = await withTemporal(flags, (client) => revokeIn(client.workflow.getHandle(id), flags.reason));
+  if (flags.json === true) return printJson({ workflowId: id, signalled });
   await print(`${id} was told to revoke its key and to end.`);
   tell(`Its report: keybrake status ${id}`);
+}
+
+/** A run has a signal of its own; the user's own workflows may have one of that name, which says something else. */
+async function revokeIn(handle: WorkflowHandle, reason: string): Promise<string> {
+  const found = await kindOf(handle);
+  const signal = found.kind === 'run' ? 'revoke' : 'keybrake.revoke';
+  await handle.signal(signal, { reason });
+  if (found.kind === 'run' || found.kind === 'vaults') return signal;
+  const why = found.kind === 'other' ? 'has no vault key now' : 'did not answer';
+  throw new CliError(
+    `${handle.workflowId}, a workflow of type ${found.type}, ${why}. It was told: where it is in withVaultKey, or once ` +
+      `it is, its key is revoked; nothing else is stopped. A key is revoked at once with keybrake revoke key_….`,
+  );
 }
 
 /** Adds `raise`. */

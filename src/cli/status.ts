@@ -2,7 +2,7 @@
 import type { WorkflowHandle } from '@temporalio/client';
 import type { Command } from 'commander';
 import { type JobView, formatUsd } from '../../proxy/contract';
-import type { RunStatusView } from '../../workflows/definitions';
+import type { RunStatusView, VaultStatusView } from '../../workflows/definitions';
 import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './connect';
 import { endingOf } from './ending';
 import { CliError, explain } from './errors';
@@ -10,6 +10,7 @@ import { describeKey } from './keys';
 import { fields, print, printJson } from './output';
 import { micros } from './parse';
 import { describeCalls, describeReport, describeSpend, describeStatus } from './report';
+import { kindOf } from './workflowKind';
 
 interface Flags extends TemporalFlags {
   readonly job?: string;
@@ -72,8 +73,31 @@ async function runOf(workflowId: string, flags: Flags): Promise<Found> {
   return withTemporal(flags, async (client) => {
     const handle = client.workflow.getHandle(workflowId);
     const { status: execution } = await handle.describe();
+    const found = await kindOf(handle);
+    if (found.kind === 'vaults') return ownWorkflow(handle, execution.name, found.vaults);
+    if (found.kind === 'other') throw new CliError(`${workflowId}, a workflow of type ${found.type}, has no vault key.`);
     return execution.name === 'RUNNING' ? running(handle) : ended(handle, execution.name);
   });
+}
+
+/** One of the user's own workflows: its result is theirs, its keys are what there is to tell. */
+async function ownWorkflow({ workflowId }: WorkflowHandle, name: string, vaults: readonly VaultStatusView[]) {
+  const state = stateOf(name);
+  const lines = vaults.flatMap(({ label, jobId, keyId, stop, ended: over }) => [
+    `  ${label}: ${stop ?? (over ? 'ended' : 'running')}`,
+    ...fields([
+      ['key', keyId === '' ? null : keyId],
+      ['job', jobId],
+    ]),
+  ]);
+  return {
+    json: { workflowId, status: state, vaults },
+    lines: [`${workflowId}: ${state}`, ...lines, '  What one has spent: keybrake status KEY, or --job JOB'],
+  };
+}
+
+function stateOf(name: string): string {
+  return name.toLowerCase().replaceAll('_', ' ');
 }
 
 async function running(handle: WorkflowHandle): Promise<Found> {
@@ -91,6 +115,6 @@ async function running(handle: WorkflowHandle): Promise<Found> {
 async function ended(handle: WorkflowHandle, name: string): Promise<Found> {
   const { workflowId, report, error } = await endingOf(handle);
   if (report !== null) return { json: { workflowId, ...report }, lines: describeReport(workflowId, report) };
-  const state = name.toLowerCase().replaceAll('_', ' ');
+  const state = stateOf(name);
   return { json: { workflowId, status: state, error }, lines: [`${workflowId}: ${state}`, `  ${error}`] };
 }

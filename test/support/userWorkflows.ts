@@ -200,3 +200,8 @@ export async function notifyCapped(ids: string[]) {
     for (const id of ids) await patient.text(id, 1);
   });
 }
+
+/** A workflow that knows nothing of vault keys. */
+export async function waitForever() {
+  await sleep('1 day');
+}
