@@ -1,6 +1,6 @@
 /** The commands and a user's own workflow with a vault key: whatever they say has happened, has happened. */
 import { randomUUID } from 'node:crypto';
-import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import type { WorkflowFailedError, WorkflowHandle } from '@temporalio/client';
 import { keybrake } from './support/cli';
 import { eventually, type Stack, startStack, startWorker } from './support/temporal';
 import { userActivities } from './support/userActivities';

@@ -75,7 +75,8 @@ async function runOf(workflowId: string, flags: Flags): Promise<Found> {
     const { status: execution } = await handle.describe();
     const found = await kindOf(handle);
     if (found.kind === 'vaults') return ownWorkflow(handle, execution.name, found.vaults);
-    if (found.kind === 'other') throw new CliError(`${workflowId}, a workflow of type ${found.type}, has no vault key.`);
+    if (found.kind === 'other')
+      throw new CliError(`${workflowId}, a workflow of type ${found.type}, has no vault key.`);
     return execution.name === 'RUNNING' ? running(handle) : ended(handle, execution.name);
   });
 }
