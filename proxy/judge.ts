@@ -26,8 +26,10 @@ export interface Judged {
  */
 export function judge({ sent, vendor, route, price, request, terms, first }: Judged): Verdict {
   const free = price.kind === 'free';
+  const released = { state: 'released', ...(!free && { ofFirstSend: true }) } as const;
   if (sent.kind === 'unsent') {
-    return { state: first || free ? 'released' : 'unknown', httpStatus: null, code: 'upstream_unreachable' };
+    const none = { httpStatus: null, code: 'upstream_unreachable' };
+    return first || free ? { ...released, ...none } : { state: 'unknown', ...none };
   }
   if (sent.kind === 'lost') return { state: free ? 'released' : 'unknown', httpStatus: null, code: 'outcome_unknown' };
 
@@ -41,7 +43,7 @@ export function judge({ sent, vendor, route, price, request, terms, first }: Jud
     return { state: 'settled', httpStatus: status, code: status === 402 ? code : null, spend, keepAnswer: true };
   }
   const clear = refuses && vendor.isVendorError(answer);
-  if (free || (clear && first)) return { state: 'released', httpStatus: status, code };
+  if (free || (clear && first)) return { ...released, httpStatus: status, code };
   return { state: 'unknown', httpStatus: status, code };
 }
 

@@ -1,9 +1,11 @@
 import { Refusal } from '../proxy/contract';
-import { finish } from '../proxy/ledger/finish';
+import { judge } from '../proxy/judge';
+import { finish, type Outcome } from '../proxy/ledger/finish';
 import { Ledger } from '../proxy/ledger/ledger';
 import { reserve } from '../proxy/ledger/reserve';
 import { forgetAnswers } from '../proxy/prune';
 import { StoreError } from '../proxy/stores/store';
+import { stripe } from '../proxy/vendors/stripe';
 import {
   addKey,
   claimOf,
@@ -43,6 +45,25 @@ describe.each(STORES)('the ledger on $name', ({ open }) => {
     await at.end(first.callId, settledAt(1));
     await at.end(second.callId, endedAs('released'));
     expect((await at.ask(facts, { price: fixed(1), claim })).kind).toBe('replay');
+  });
+
+  test('a refusal of the first send that is recorded after the call was sent again gives nothing back: that one may have been executed', async () => {
+    const facts = await addKey(at.ledger, { cap: 5 });
+    const attempt = { price: fixed(5), claim: claimOf(`overtaken-${facts.keyId}`) };
+    const first = await at.ask(facts, attempt);
+    // Its process stood still, was taken for dead, and another one sent the call again, which got no answer.
+    await at.end(first.callId, endedAs('unknown'));
+    expect((await at.ask(facts, attempt)).kind).toBe('resend');
+    await at.end(first.callId, endedAs('unknown'));
+    const [route] = stripe.routes;
+    const request = { method: 'POST', path: '/v1/payment_intents', query: [], body: [], headers: {} };
+    const sent = { kind: 'unsent', reason: 'ECONNREFUSED' } as const;
+    const about = { sent, vendor: stripe, route: route!, request, price: fixed(5), terms: { fx: {} }, first: true };
+    const { changed, call } = await at.end(first.callId, judge(about) as Outcome);
+    expect([changed, call.state]).toEqual([false, 'unknown']);
+    expect(await at.budget(`key:${facts.keyId}`)).toMatchObject({ unknown_micros: 5, held_micros: 0 });
+    // An operator's word counts all the same.
+    expect((await at.end(first.callId, endedAs('released'))).call.state).toBe('released');
   });
 
   test('one operation that throws in a batch changes nothing and fails alone', async () => {

@@ -19,7 +19,13 @@ export type Outcome =
       /** Milliseconds until a price that comes later is looked for; {@link LOOK_FIRST_MS}. */
       readonly lookAfterMs?: number;
     }
-  | { readonly state: 'released'; readonly httpStatus: number | null; readonly code: string | null }
+  | {
+      readonly state: 'released';
+      readonly httpStatus: number | null;
+      readonly code: string | null;
+      /** The evidence is about the first send, and says nothing about a later one. */
+      readonly ofFirstSend?: boolean;
+    }
   | {
       readonly state: 'unknown';
       readonly httpStatus: number | null;
@@ -70,7 +76,10 @@ export function finish(rows: Rows, now: number, callId: string, outcome: Outcome
   const before = rows.get('calls', callId);
   assert(before !== undefined, `call ${callId} does not exist`);
   keepRequest(rows, before, outcome);
-  if (NEXT[before.state]?.includes(outcome.state) !== true) return { call: before, budgets: [], changed: false };
+  const overtaken = outcome.state === 'released' && outcome.ofFirstSend === true && before.sends > 1;
+  if (overtaken || NEXT[before.state]?.includes(outcome.state) !== true) {
+    return { call: before, budgets: [], changed: false };
+  }
 
   const moves = mover(rows);
   const holds = JSON.parse(before.budgets) as [string, Micros][];
