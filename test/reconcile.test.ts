@@ -1,7 +1,9 @@
 /** Unknown calls to Stripe and Resend clear by themselves: sent again under the same key, or looked up, or flagged. */
 import type { CallView, IssuedKey, IssueKeyBody } from '../proxy/contract';
+import { cluster } from './support/postgres';
 import { startTestProxy } from './support/proxy';
-import { balanced, books, type Rig, startRig, until } from './support/rig';
+import { postgresOptions } from './support/store';
+import { balanced, books, callerOf, type Rig, startRig, until } from './support/rig';
 
 const RECONCILE = { everyMs: 50, marginMs: 100, firstWaitMs: 100, lookForMs: 1_500 };
 const RESEND_KEY = 're_team_0123456789';
@@ -204,6 +206,33 @@ describe('Resend', () => {
     expect(posts().map(({ headers }) => headers['idempotency-key'])).toEqual(['mail', 'mail']);
     expect((await resend.client.getKey(key.key_id)).spend).toMatchObject({ settled_usd: 0.0009, unknown_usd: 0 });
   });
+
+  test('it is sent again also by a process whose clock is ahead of the clock of the store', async () => {
+    const postgres = postgresOptions(await (await cluster()).newDatabase());
+    const accounts = { resend: { vendor: 'resend', secret: RESEND_KEY, upstream: rig.sandbox.url } };
+    const proxy = await startTestProxy({
+      ...postgres,
+      upstream: rig.sandbox.url,
+      accounts,
+      upstreamTimeoutMs: 400,
+      reconcile: RECONCILE,
+    });
+    const real = Date.now;
+    const clock = jest.spyOn(Date, 'now').mockImplementation(() => real() + 60_000);
+    try {
+      rig.sandbox.setFaults({ dropAfter: { first: 1 } }, 'resend');
+      const allowed_endpoints = ['POST /emails'];
+      const terms = { usd_cap: 1, allowed_endpoints, expires_in: '1h', agent_run_label: 'mail' };
+      const key = await proxy.client.issueKey({ vendor: 'resend', ...terms });
+      const caller = callerOf(proxy.url);
+      expect((await caller.call(key.vault_key, { ...mail, key: 'mail' })).status).toBe(504);
+      await until('it is settled', async () => (await proxy.client.getKey(key.key_id)).spend.calls.settled === 1);
+      await caller.close();
+    } finally {
+      clock.mockRestore();
+      await proxy.close();
+    }
+  }, 30_000);
 
   test('once its key is revoked nothing can tell, so an operator is told at once; nothing is read with a sending key', async () => {
     rig.sandbox.setFaults({ dropAfter: { first: 1 } }, 'resend');

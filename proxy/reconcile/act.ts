@@ -1,7 +1,7 @@
 /** Sends an unknown call again, or settles it with what the vendor shows. */
 import { vendorReply, withoutSecret } from '../answers';
 import type { Sent } from '../forward';
-import type { Departures } from '../inFlight';
+import { type Departures, hasPassed, moment } from '../inFlight';
 import { judge } from '../judge';
 import { finish } from '../ledger/finish';
 import type { Ledger } from '../ledger/ledger';
@@ -35,16 +35,22 @@ export async function resend(parts: ActParts, { call, facts }: Case, means: Mean
   if (kept === undefined) return { ended: false, why: 'what was sent is not known' };
   const turn = await account.pacer.wait({ waitMs: SLOT_WAIT_MS, facts });
   if (turn.kind !== 'slot') return { ended: false, why: 'no slot came in time' };
-  const resumed = await ledger.submit((rows, now) => resume(rows, now, callId, live));
-  if (resumed === undefined) {
+  const asked = moment();
+  const forMs = await ledger.submit((rows, now) => {
+    const resumed = resume(rows, now, callId, live);
+    return resumed && resumed.sendBy - now;
+  });
+  if (forMs === undefined) {
     account.pacer.giveBack(turn.slot);
     return { ended: false, why: 'it may not be sent again' };
   }
+  // The store's clock says how long, and ours, which may be another one, since when.
+  const leaveBy = moment(forMs, asked);
   const departure = departures.begin(facts);
   try {
     const headers = { ...kept.headers, ...vendor.authorization(account) };
     const answered = await account.forwarder.send({ ...kept, headers }, () => {
-      const dead = departures.isDead(facts) || Date.now() > resumed.sendBy;
+      const dead = departures.isDead(facts) || hasPassed(leaveBy);
       departure.sent = !dead;
       return dead ? 'the key was revoked, or it is too late' : undefined;
     });
