@@ -1,6 +1,6 @@
-/** Stripe answers a repeated idempotency key as it did the first time: what has happened since is not in that answer. */
+/** What has been done to a payment since: an answer may be older than the ledger, and the ledger than the vendor's books. */
 import type { IssuedKey } from '../proxy/contract';
-import { type Rig, startRig } from './support/rig';
+import { callerOf, type Rig, startRig } from './support/rig';
 
 const INTENTS = 'POST /v1/payment_intents';
 const allowed_endpoints = ['', '/:id', '/:id/confirm', '/:id/capture', '/:id/increment_authorization'].map(
@@ -85,4 +85,24 @@ test('a lost confirmation that is repeated after the payment was canceled counts
   await rig.call(key.vault_key, { path: on(json.id, '/cancel'), body: '', key: 'cancel' });
   expect((await rig.call(key.vault_key, confirm)).status).toBe(200);
   expect([await settledUsd(key), atVendor()]).toEqual([0, 0]);
+});
+
+test('a declined payment that its customer has paid himself is refunded only where the whole of it fits', async () => {
+  const key = await rig.issue({ usd_cap: 10, allowed_endpoints: [...allowed_endpoints, 'POST /v1/refunds'] });
+  const dashboard = callerOf(rig.sandbox.url, 1);
+  rig.sandbox.setFaults({ decline: { first: 1 } });
+  const declined = await rig.call(key.vault_key, { key: 'made', body: 'amount=1000&currency=usd&confirm=true' });
+  rig.sandbox.setFaults({});
+  const { id } = declined.json.error.payment_intent;
+  const paid = { path: `/v1/payment_intents/${id}/confirm`, body: 'payment_method=pm_card_visa' };
+  expect((await dashboard.call(rig.proxy.secret, paid)).status).toBe(200);
+  await dashboard.close();
+  expect((await rig.call(key.vault_key, { key: 'six', body: 'amount=600&currency=usd&confirm=true' })).status).toBe(
+    200,
+  );
+  const refund = { path: '/stripe/v1/refunds', body: `payment_intent=${id}`, key: 'back' };
+  expect((await rig.call(key.vault_key, refund)).code).toBe('cap_exhausted');
+  await rig.client.patchKey(key.key_id, { usd_cap: 16 });
+  expect((await rig.call(key.vault_key, refund)).status).toBe(200);
+  expect(await settledUsd(key)).toBe(16);
 });

@@ -4,12 +4,12 @@
  */
 import { formatUsd, type Micros, Refusal } from '../contract';
 import type { Rows } from '../stores/store';
-import type { BudgetRow, CallRow, ObjectRow } from '../stores/tables';
-import type { Amount, Price, Valuation } from '../vendors/vendor';
+import type { BudgetRow, CallRow } from '../stores/tables';
+import type { Price, Valuation } from '../vendors/vendor';
 import { budgetIdsOf, budgetOf, fit, leastRemaining, moved, utcDay } from './budgets';
 import { type DeadCode, type KeyFacts, lifeOf } from './facts';
+import { needOf } from './need';
 import { budgetRefusal, newCall, perCallRefusal, recordRefusal } from './refusals';
-import { countedOn, sharesOf } from './spend';
 
 /** A reserved call must begin to leave within this time, so that a paused process that wakes late does not send. */
 export const SEND_BY_MS = 5_000;
@@ -203,13 +203,6 @@ function besideUnknown(rows: Rows, now: number, input: ReserveInput, twin: CallR
   return refuse(rows, now, input, new Refusal('outcome_unknown', text, { prior_call: prior }));
 }
 
-interface Need {
-  readonly object: ObjectRow | undefined;
-  readonly objectId: string | null;
-  /** What each budget must hold for this call. */
-  readonly on: (budgetId: string) => Micros;
-}
-
 function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Reserved {
   const twin = input.twin == null ? undefined : claimed(rows, now, { scope: input.twin });
   if (twin?.state === 'held') return { kind: 'in_progress', call: twin };
@@ -254,41 +247,6 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
     data: { micros: quote },
   });
   return { kind: 'held', sendBy, remainingMicros: leastRemaining(holding) };
-}
-
-type Missing =
-  { readonly kind: 'lookup'; readonly objectId: string } | { readonly kind: 'refused'; readonly refusal: Refusal };
-
-/** What the call needs at most, given what the ledger already counts for its object. */
-function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: ReserveInput): Need | Missing {
-  if (price.kind === 'free') {
-    const id = price.objectId === undefined ? null : `${facts.account}/${price.objectId}`;
-    return { object: undefined, objectId: id, on: () => 0 };
-  }
-  if (price.kind === 'fixed') return { object: undefined, objectId: null, on: () => price.micros };
-
-  const objectId = `${facts.account}/${seen?.objectId ?? price.objectId}`;
-  const object = rows.get('objects', objectId);
-  const known = object ?? (seen && { amount_micros: seen.amountMicros, value_micros: seen.valueMicros, ...seen });
-  if (known === undefined) return { kind: 'lookup', objectId: price.objectId };
-
-  const amount = price.kind === 'refund' ? (price.minor === null ? null : { minor: price.minor }) : price.total;
-  const whole = price.kind === 'refund' ? known.value_micros : Math.max(known.amount_micros, known.value_micros);
-  const total = amount === null ? whole : inMicros(amount, known.currency, toMicros);
-  if (total === undefined) {
-    const text = `currency_not_allowed: the payment is in ${known.currency} and the key has no fx rate for it.`;
-    return { kind: 'refused', refusal: new Refusal('currency_not_allowed', text, { field: 'amount' }) };
-  }
-  if (price.kind === 'refund') return { object: undefined, objectId: null, on: () => total };
-
-  const shares = sharesOf(object);
-  const counted = object?.value_micros ?? 0;
-  const on = (id: string) => Math.max(0, total - (price.takesOver ? countedOn(shares, id) : counted));
-  return { object, objectId, on };
-}
-
-function inMicros(amount: Amount, currency: string, toMicros: ReserveInput['toMicros']): Micros | undefined {
-  return 'micros' in amount ? amount.micros : toMicros(amount.minor, currency);
 }
 
 /** The budget that decides a refusal: an exhausted one before one that is only busy. */
