@@ -1,7 +1,6 @@
 /** The state of one run, changed by its handlers, its calls and its guard, and shown by `status` and the details. */
 import { CancellationScope, setCurrentDetails } from '@temporalio/workflow';
 import type { ApplicationFailure } from '@temporalio/workflow';
-import { formatUsd, usdToMicros } from '../proxy/contract';
 import type { TerminalRefusal } from '../proxy/contract';
 import type { Counts, VaultSpend } from '../activities/types';
 import type { Control, Phase, RunStatusView } from './definitions';
@@ -11,6 +10,7 @@ import { Gate } from './gate';
 import type { RunKey } from './key';
 import type { LimitedPlan } from '../activities/contract/limits';
 import { noOutcomes, type Outcome, type OutcomeCounts, type RunStatus } from '../activities/contract/plan';
+import { stopWords } from './stopWords';
 import { sendsTogether } from './window';
 
 /** Why the run ends before its records do. */
@@ -55,8 +55,10 @@ export class Run {
   #stop: Stop | undefined;
   #capUsd: number | null = null;
 
+  /** Which cap is spent may be learned after the first refusal. */
   get stop(): Stop | undefined {
-    return this.#stop;
+    if (this.#stop?.status !== 'cap_exhausted') return this.#stop;
+    return { ...this.#stop, reason: this.#wordsFor('cap_exhausted') };
   }
 
   get ending(): boolean {
@@ -174,7 +176,7 @@ export class Run {
       spend: spend?.spend ?? null,
       records: { ...this.totals(), total: plan?.records ?? null },
       inFlight: this.inFlight,
-      reason: this.#stop?.reason ?? (this.gate?.held === undefined ? null : this.#wordsFor(this.gate.held)),
+      reason: this.stop?.reason ?? (this.gate?.held === undefined ? null : this.#wordsFor(this.gate.held)),
     };
   }
 
@@ -213,19 +215,7 @@ export class Run {
   }
 
   #wordsFor(code: TerminalRefusal): string {
-    const { plan } = this;
-    const keyId = this.key?.id ?? 'the key';
-    const cap = this.#capUsd === null ? 'The daily cap' : `The cap of ${formatUsd(usdToMicros(this.#capUsd) ?? 0)}`;
-    const again = `start again with jobId "${plan?.jobId ?? ''}": what was executed is not executed twice.`;
-    const words = {
-      cap_exhausted:
-        plan?.onCapExhausted === 'pause'
-          ? `${cap} is spent: send the update raiseCap to go on, or the signal revoke to end.`
-          : `${cap} is spent. To do the rest, raise it and ${again}`,
-      key_revoked: `The key ${keyId} was revoked. To do the rest, ${again}`,
-      key_expired: `The time to live or the lease of ${keyId} has ended. To do the rest, ${again}`,
-      key_invalid: `The proxy does not know ${keyId}: is KEYBRAKE_URL that of the proxy which issued it?`,
-    } as const satisfies Record<TerminalRefusal, string>;
-    return words[code];
+    const { plan, key, spend } = this;
+    return stopWords(code, { plan, keyId: key?.id, capUsd: this.#capUsd, exhaustedBy: spend?.exhaustedBy ?? null });
   }
 }

@@ -34,14 +34,15 @@ export function describeReport(workflowId: string, report: RunReport): string[] 
 }
 
 /** What to type next, where there is something to do. */
-export function adviceOn({ status, jobId, records }: RunReport): string[] {
+export function adviceOn({ status, reason, jobId, records }: RunReport): string[] {
   // At the cap, or after a revocation, the report has said why.
   const outcomes: readonly Odd[] =
     status === 'completed' ? ['declined', 'failed', 'refused', 'unknown'] : ['declined', 'failed', 'unknown'];
   const odd = outcomes.filter((outcome) => records[outcome] > 0);
   return [
     ...(odd.length > 0 ? [`Why some ${listed(odd)}: keybrake audit --job ${jobId}`] : []),
-    ...(status === 'cap_exhausted'
+    // Of another cap than its own, the report has said what is to be done.
+    ...(status === 'cap_exhausted' && reason.startsWith('The cap of $')
       ? [`To go on: keybrake raise --job ${jobId} --to USD, then the same run with --job-id ${jobId}`]
       : []),
   ];

@@ -52,6 +52,8 @@ async function pauseOf(handle: WorkflowHandle): Promise<readonly (readonly [stri
   const { workflowId } = handle;
   if (status?.phase === PAUSED) return [[PAUSED, `an operator paused it. To go on: keybrake resume ${workflowId}`]];
   if (status?.phase !== 'waiting_for_cap') return [];
+  // Another cap than the run's own: its words say what is to be done first.
+  if (!status.reason?.startsWith('The cap of $')) return [[`cap ${status.reason}`, status.reason ?? 'a cap is spent.']];
   const wayOut = `To go on: keybrake raise ${workflowId} --to USD; to end it: keybrake revoke ${workflowId}`;
   return [[`cap ${status.usdCap}`, `the cap of ${formatUsd(micros(status.usdCap ?? 0))} is spent. ${wayOut}`]];
 }

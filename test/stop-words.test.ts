@@ -1,0 +1,72 @@
+import { stopWords } from '../workflows/stopWords';
+import { statusQuery } from '../workflows';
+import {
+  customers,
+  eventually,
+  inputFor,
+  type Stack,
+  startRun,
+  startStack,
+  withWorker,
+  writeSource,
+} from './support/temporal';
+
+let stack: Stack;
+
+beforeAll(async () => {
+  stack = await startStack();
+});
+
+afterAll(() => stack.stop());
+
+/** A run of six customers at $10 each. */
+async function run(taskQueue: string, key: object, change: object = {}) {
+  const terms = { vendor: 'stripe', usdCap: 500, allowedEndpoints: ['POST /v1/payment_intents'], ttl: '1h', ...key };
+  const path = await writeSource(stack, customers(6, 1_000, `w${Math.random()}`));
+  return startRun(stack, taskQueue, inputFor(path, { key: terms, concurrency: 1, ...change }));
+}
+
+test('a run that met its daily cap, or the cap of a key above, does not say that its own cap is spent', async () => {
+  const terms = { vendor: 'stripe', allowed_endpoints: ['POST /v1/payment_intents'], expires_in: '1h' };
+  const above = await stack.proxy.client.issueKey({ ...terms, usd_cap: 20, agent_run_label: 'above' });
+  await withWorker(stack, async (taskQueue) => {
+    const day = await (await run(taskQueue, { dailyUsdCap: 20 })).result();
+    expect([day.status, day.spend?.settled_usd]).toEqual(['cap_exhausted', 20]);
+    expect(day.reason).toMatch(/^The daily cap of \$20\.00 is spent\. To do the rest, start again with jobId /);
+    const below = await (await run(taskQueue, { parentKeyId: above.key_id })).result();
+    const first = `The cap of ${above.key_id}, above this key, is spent. To do the rest, raise it and start again`;
+    expect([below.status, below.reason]).toEqual(['cap_exhausted', expect.stringContaining(first)]);
+  });
+});
+
+test('a run that waits at its daily cap says that no raise helps before the next day', async () => {
+  await withWorker(stack, async (taskQueue) => {
+    const handle = await run(taskQueue, { dailyUsdCap: 20 }, { onCapExhausted: 'pause' });
+    const waiting = await eventually(async () => {
+      const { phase, keyState, reason } = await handle.query(statusQuery);
+      return phase === 'waiting_for_cap' && keyState === 'exhausted' && reason;
+    });
+    expect(waiting).toMatch(/^The daily cap of \$20\.00 is spent: it is free again at 00:00 UTC; then send .*raiseCap/);
+    await handle.signal('revoke');
+    await handle.result();
+  });
+});
+
+const key = { vendor: 'stripe', usdCap: 5, allowedEndpoints: [], ttlMs: 1, leaseMs: 1 } as const;
+const plan = { jobId: 'job', key, onCapExhausted: 'pause' } as const;
+
+test.each([
+  [null, /^The cap of \$5\.00 is spent: send the update raiseCap/],
+  ['job job', /^The cap of \$5\.00 is spent: send the update raiseCap/],
+  ['key key_1', /^The cap of \$5\.00 is spent: send the update raiseCap/],
+  ['job other', /^The cap of job other, above this key, is spent: raise it first; then send/],
+  ['day key_2:2026-11-24', /^The daily cap of key_2, above this key, is spent: it is free again at 00:00 UTC; then/],
+])('the budget %s is named by what can be done about it', (exhaustedBy, words) => {
+  expect(stopWords('cap_exhausted', { plan, keyId: 'key_1', capUsd: 5, exhaustedBy })).toMatch(words);
+});
+
+test('of several caps, none is named before it is known which is spent', () => {
+  const both = { ...plan, key: { ...key, dailyUsdCap: 3 } };
+  const facts = { plan: both, keyId: 'key_1', capUsd: 5, exhaustedBy: null };
+  expect(stopWords('cap_exhausted', facts)).toMatch(/^A cap is spent: send the update raiseCap/);
+});
