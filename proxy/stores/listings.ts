@@ -11,9 +11,12 @@ export interface Sql {
   readonly values: readonly (string | number)[];
 }
 
+const { answer: _answer, request: _request, ...LISTED } = TABLES.calls.mutable;
+const CALL_COLUMNS = Object.keys({ ...TABLES.calls.fixed, ...LISTED })
+  .map((column) => `c.${column}`)
+  .join(', ');
+
 export function callsSql(query: CallQuery): Sql {
-  const { answer: _answer, request: _request, ...mutable } = TABLES.calls.mutable;
-  const columns = Object.keys({ ...TABLES.calls.fixed, ...mutable }).map((column) => `c.${column}`);
   const where: string[] = [];
   const values: (string | number)[] = [];
   const add = (condition: string, value: string | undefined) => {
@@ -32,10 +35,38 @@ export function callsSql(query: CallQuery): Sql {
   else if (where.length === 1 && query.state !== undefined && query.state !== 'settled') where.push(`c.${OVER}`);
   add('k.issued_by = ?', query.issued_by);
   add(query.order === 'newest' ? 'c.call_id < ?' : 'c.call_id > ?', query.after);
-  const sql = `SELECT ${columns.join(', ')}, k.label, k.vendor FROM calls c JOIN keys k ON k.key_id = c.key_id
+  const sql = `SELECT ${CALL_COLUMNS}, k.label, k.vendor FROM calls c JOIN keys k ON k.key_id = c.key_id
     ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''}
     ORDER BY c.call_id ${query.order === 'newest' ? 'DESC' : 'ASC'} LIMIT ?`;
   return { sql, values: [...values, query.limit] };
+}
+
+/** Before and after every call id. */
+const [FIRST, LAST] = ['call_', 'call_~'];
+
+/**
+ * {@link callsSql} for Postgres, which would read and sort all calls of a run for each page of them: from a page of each
+ * key, in the order of its index, it makes one. Rows are compared, not keys: of calls of one key, it may take the index
+ * of all calls and walk through those of the others.
+ */
+export function callsByKeySql(query: CallQuery): Sql {
+  const { state, record_id: record, vendor_id: vendor, after, limit } = query;
+  const ofKey = (['label', 'job_id', 'key_id'] as const).filter((name) => query[name] !== undefined);
+  // What another index narrows to a few is sorted at once.
+  const narrow = record !== undefined || vendor !== undefined || state === 'held' || state === 'unknown';
+  if (ofKey.length === 0 || narrow) return callsSql(query);
+  const keys = [...ofKey, ...(query.issued_by === undefined ? [] : (['issued_by'] as const))];
+  const newest = query.order === 'newest';
+  const direction = newest ? 'DESC' : 'ASC';
+  const sql = `SELECT ${CALL_COLUMNS}, k.label, k.vendor FROM keys k CROSS JOIN LATERAL (
+      SELECT ${CALL_COLUMNS} FROM calls c
+      WHERE (c.key_id, c.call_id) > (k.key_id, ?) AND (c.key_id, c.call_id) < (k.key_id, ?)
+      ${state === undefined ? '' : 'AND c.state = ?'}
+      ORDER BY c.key_id ${direction}, c.call_id ${direction} LIMIT ?) c
+    WHERE ${keys.map((name) => `k.${name} = ?`).join(' AND ')} ORDER BY c.call_id ${direction} LIMIT ?`;
+  const between = newest ? [FIRST, after ?? LAST] : [after ?? FIRST, LAST];
+  const inKey = [...between, ...(state === undefined ? [] : [state]), limit];
+  return { sql, values: [...inKey, ...keys.map((name) => query[name] as string), limit] };
 }
 
 export function keysSql(query: KeyQuery): Sql {

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert';
 import type pg from 'pg';
-import { callsSql, COUNT_LATE, keysSql, lateSql, oldSql, type Sql } from '../listings';
+import { callsByKeySql, COUNT_LATE, keysSql, lateSql, oldSql, type Sql } from '../listings';
 import { Recent } from '../recent';
 import type { ListedCall, OldRow, Rows, Shared, Store } from '../store';
 import { StoreError } from '../store';
@@ -70,7 +70,7 @@ export async function openPostgres(url: string, warn: (text: string) => void = (
     exclusive: false,
     shared,
     commit: (work) => committer.commit(work),
-    listCalls: (query) => listed<ListedCall>(callsSql(query)),
+    listCalls: (query) => listed<ListedCall>(callsByKeySql(query)),
     listKeys: (query) => listed<KeyRow>(keysSql(query)),
     listLate: (query) => listed<LateRow>(lateSql(query)),
     async countLate() {
