@@ -1,4 +1,4 @@
-/** `npm run bench -- [--only proxy,pipeline,peers,million] [--json] [--quick]`. What the figures mean: README.md beside this file. */
+/** `npm run bench -- [--only proxy,pipeline,peers,million,million_postgres] [--json] [--quick]`. What the figures mean: README.md beside this file. */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { benchMillion } from './million/index.mjs';
@@ -32,9 +32,15 @@ const PARTS = {
     full: { records: 1_000_000 },
     quick: { records: 20_000 },
   },
+  million_postgres: {
+    bench: benchMillion,
+    describe: describeMillion,
+    full: { records: 1_000_000, postgres: true },
+    quick: { records: 20_000, postgres: true },
+  },
 };
-/** Runs for half an hour, so it is asked for by name. */
-const BY_DEFAULT = Object.keys(PARTS).filter((name) => name !== 'million');
+/** These run for a quarter of an hour each, so they are asked for by name. */
+const BY_DEFAULT = Object.keys(PARTS).filter((name) => !name.startsWith('million'));
 
 const { values } = parseArgs({
   options: {
@@ -56,7 +62,7 @@ const results = { node: process.version, cores: availableParallelism() };
 for (const name of names) {
   const { bench, describe, ...sizes } = PARTS[name];
   results[name] = await bench(values.quick ? sizes.quick : sizes.full, say);
-  if (!values.json) console.log(`\n${describe(results[name]).join('\n')}`);
+  if (results[name] !== undefined && !values.json) console.log(`\n${describe(results[name]).join('\n')}`);
 }
 if (values.json)
   console.log(JSON.stringify(results, (_, value) => (Number.isFinite(value) ? rounded(value) : value), 2));

@@ -103,7 +103,7 @@ export function describeMillion({ records, seconds, tenths, memory_mib: memory, 
   const first = tenths[0].per_second;
   const { vendor, ledger, audit } = rest;
   return [
-    `One run of ${whole(records)} records in chunks: ${rest.status} after ${whole(seconds)} s, ${whole(rest.per_second)} records/s`,
+    `One run of ${whole(records)} records in chunks, on ${rest.store}: ${rest.status} after ${whole(seconds)} s, ${whole(rest.per_second)} records/s`,
     line('tenth', 'records/s', 'of the first', 'proxy MiB', 'worker MiB'),
     ...tenths.map(({ tenth, per_second: speed, proxy_mib: proxy, worker_mib: worker }) =>
       line(String(tenth), whole(speed), (speed / first).toFixed(2), whole(proxy), whole(worker)),

@@ -10,6 +10,7 @@ import { Client, Connection } from '@temporalio/client';
 import { KeybrakeClient } from '../../lib/proxy/client.js';
 import { startTemporalDev } from '../../lib/src/temporalDev.js';
 import { processes, told } from '../processes.mjs';
+import { startPostgres } from '../proxy/postgres.mjs';
 import { watchMemory } from './memory.mjs';
 
 const CHUNK = 100;
@@ -17,7 +18,11 @@ const WINDOW = 50;
 const CENTS = 1_500;
 const POLL_MS = 250;
 
-export async function benchMillion({ records }, say) {
+/** On SQLite, or on a Postgres of its own; undefined where none can be started. */
+export async function benchMillion({ records, postgres = false }, say) {
+  const server = postgres ? await startPostgres(say) : undefined;
+  if (postgres && server === undefined) return undefined;
+
   const folder = await mkdtemp(join(tmpdir(), 'keybrake-million-'));
   const { start, stop } = processes();
   const temporal = await startTemporalDev({ dbFilename: join(folder, 'temporal.db') });
@@ -25,7 +30,9 @@ export async function benchMillion({ records }, say) {
   try {
     await writeRecords(join(folder, 'customers.jsonl'), records);
     const upstream = await start('./proxy/upstream.mjs');
-    const proxy = await start('./proxy/keybrake.mjs', upstream.url, join(folder, 'ledger.db'));
+    const database = await server?.newDatabase();
+    const store = database === undefined ? [join(folder, 'ledger.db')] : [database, join(folder, 'spool')];
+    const proxy = await start('./proxy/keybrake.mjs', upstream.url, ...store);
     const worker = await start('./pipeline/worker.mjs', temporal.address, proxy.url, proxy.workerKey, folder);
     connection = await Connection.connect({ address: temporal.address });
     const temporalClient = new Client({ connection });
@@ -51,6 +58,7 @@ export async function benchMillion({ records }, say) {
     const results = await linesOf(join(folder, 'results.ndjson'));
     return {
       records,
+      store: postgres ? 'Postgres' : 'SQLite',
       status: report.status,
       outcomes: report.records,
       seconds,
@@ -62,14 +70,23 @@ export async function benchMillion({ records }, say) {
       results_lines: results,
       audit,
       histories,
-      ledger_mib: (await stat(join(folder, 'ledger.db'))).size / 2 ** 20,
+      ledger_mib: database === undefined ? (await stat(store[0])).size / 2 ** 20 : await sizeOf(server, database),
     };
   } finally {
     await connection?.close();
     await stop();
     await temporal.stop();
+    server?.remove();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+async function sizeOf(server, url) {
+  const { rows } = await server.query(
+    'SELECT pg_database_size(current_database()) AS bytes',
+    new URL(url).pathname.slice(1),
+  );
+  return Number(rows[0].bytes) / 2 ** 20;
 }
 
 function inputOf(records) {
