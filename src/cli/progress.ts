@@ -15,10 +15,15 @@ import { watchTrouble } from './trouble';
 
 const POLL_MS = 1_000;
 const LABEL_CHARS_MAX = 32;
+/** Bars are cut at the terminal's edge. What a person is to read and do is not. */
+const WRAP = '\u001b[?7h';
+const NO_WRAP = '\u001b[?7l';
 
 export interface Progress {
   /** Follows a run until `ended` is aborted. */
   follow(handle: WorkflowHandle, label: string, ended: AbortSignal): Promise<void>;
+  /** Tells a line above the bars. */
+  say(text: string): void;
   stop(): void;
 }
 
@@ -28,7 +33,7 @@ export type LiveSpend = (keyId: string) => Promise<Spend | undefined>;
 /** Bars on a terminal, nothing elsewhere. */
 export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)): Progress {
   if (!process.stderr.isTTY) {
-    return { follow: (handle, _, ended) => watchTrouble(handle, ended, tell), stop: () => undefined };
+    return { follow: (handle, _, ended) => watchTrouble(handle, ended, tell), say: tell, stop: () => undefined };
   }
   const bars = new MultiBar({
     format: '{label} {bar} {done}/{all} {money} {note}',
@@ -40,10 +45,14 @@ export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)
     stream: process.stderr,
     emptyOnZero: true,
     gracefulExit: false,
+    // A line above takes the bar's place; also a bar that stands still is to come back below it.
+    forceRedraw: true,
   });
+  const say = (text: string): void => bars.log(`${WRAP}${text}${NO_WRAP}\n`);
   return {
+    say,
     follow: async (handle, label, ended) => {
-      const watching = watchTrouble(handle, ended, (text) => bars.log(`${text}\n`));
+      const watching = watchTrouble(handle, ended, say);
       const bar = bars.create(1, 0, { label: fitted(label), done: 0, all: '?', money: '', note: 'starting' });
       while (!ended.aborted) {
         const status = await ask(handle);

@@ -161,8 +161,8 @@ function cancelOnInterrupt(handles: readonly WorkflowHandle[], progress: Progres
       tell(`Left. The run ends by itself: keybrake status ${handles[0]?.workflowId ?? ''}`);
       process.exit(EXIT.interrupted);
     }
-    tell('\nCancelling: no new calls; those in flight end first. Ctrl-C again leaves without the report.');
-    for (const handle of handles) handle.cancel().catch((error: unknown) => tell(explain(error)));
+    progress.say('Cancelling: no new calls; those in flight end first. Ctrl-C again leaves without the report.');
+    for (const handle of handles) handle.cancel().catch((error: unknown) => progress.say(explain(error)));
   };
   process.on('SIGINT', onInterrupt);
   return () => process.removeListener('SIGINT', onInterrupt);
