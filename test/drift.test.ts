@@ -275,3 +275,13 @@ async function metric(name: string): Promise<number> {
   const line = text.split('\n').find((one) => one.startsWith(`${name} `));
   return Number(line?.split(' ')[1]);
 }
+
+test.each([
+  ['--job', /There is no job nowhere/],
+  ['--key', /There is no key nowhere/],
+  ['--label', /There is no key with the label nowhere/],
+])('a run that never was is not told as equal: %s', async (flag, words) => {
+  rig = await startDriftRig();
+  const { code, stdout, stderr } = await rig.cli(flag, 'nowhere');
+  expect([code, stdout, stderr]).toEqual([2, '', expect.stringMatching(words)]);
+});

@@ -1,5 +1,5 @@
 /** `keybrake audit --reconcile`: what the vendor says of a run, against the ledger. */
-import type { CallFilter } from '../../proxy/client';
+import type { CallFilter, KeybrakeClient } from '../../proxy/client';
 import { formatUsd } from '../../proxy/contract';
 import type { DriftEnd, DriftFilter, DriftRow, DriftState, DriftTotal } from '../../proxy/drift/lines';
 import { hideSecrets } from '../redact';
@@ -41,6 +41,7 @@ async function compared(filter: DriftFilter, json: boolean): Promise<DriftState>
   const totals: DriftTotal[] = [];
   let rows = 0;
   const end = await withProxy(async (client) => {
+    await mustExist(client, filter);
     let last: DriftEnd | undefined;
     for await (const line of client.drift(filter)) {
       if (line.type === 'progress') continue;
@@ -60,6 +61,15 @@ async function compared(filter: DriftFilter, json: boolean): Promise<DriftState>
   if (end === undefined) throw new CliError('the answer was broken off.');
   if (!json) await printEnd(totals, end);
   return end.state;
+}
+
+/** Of a run that never was, nothing differs: a mistyped name must not be told as equal. */
+async function mustExist(client: KeybrakeClient, { label, job_id: jobId, key_id: keyId }: DriftFilter): Promise<void> {
+  if (keyId !== undefined) await client.getKey(keyId);
+  if (jobId !== undefined) await client.getJob(jobId);
+  if (label === undefined) return;
+  const { items } = await client.listKeys({ label });
+  if (items.length === 0) throw new CliError(`There is no key with the label ${label}.`);
 }
 
 const ROWS: readonly Column<DriftRow>[] = [
