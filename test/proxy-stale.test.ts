@@ -106,3 +106,36 @@ test('a declined payment that its customer has paid himself is refunded only whe
   expect((await rig.call(key.vault_key, refund)).status).toBe(200);
   expect(await settledUsd(key)).toBe(16);
 });
+
+test('a raise whose outcome is unknown is reckoned with by another key that takes the payment over', async () => {
+  const [small, large] = [await issue(5), await issue(100)];
+  const { json } = await rig.call(large.vault_key, { key: 'made', body: 'amount=500&currency=usd' });
+  const raise = { path: on(json.id), body: 'amount=1000', key: 'raise' };
+  await lost(large, raise);
+  const confirm = { path: on(json.id, '/confirm'), body: '', key: 'confirm' };
+  expect((await rig.call(small.vault_key, confirm)).code).toBe('idempotency_in_progress');
+  expect([await settledUsd(small), atVendor()]).toEqual([0, 10]);
+  // Once it is known, the cap says so; and nothing has been latched before.
+  expect((await rig.client.getKey(small.key_id)).state).toBe('active');
+  expect((await rig.call(large.vault_key, raise)).status).toBe(200);
+  expect((await rig.call(small.vault_key, confirm)).code).toBe('cap_exhausted');
+});
+
+test('a raise whose outcome is unknown is held once: its own key confirms what it may have come to', async () => {
+  const key = await issue(10);
+  const { json } = await rig.call(key.vault_key, { key: 'made', body: 'amount=500&currency=usd' });
+  await lost(key, { path: on(json.id), body: 'amount=1000', key: 'raise' });
+  expect((await rig.call(key.vault_key, { path: on(json.id, '/confirm'), body: '', key: 'confirm' })).status).toBe(200);
+  expect([await settledUsd(key), atVendor()]).toEqual([10, 10]);
+});
+
+test('a confirmation whose outcome is unknown keeps no other key from the capture', async () => {
+  const [first, second] = [await issue(5), await issue(5)];
+  const { json } = await rig.call(first.vault_key, {
+    key: 'made',
+    body: 'amount=500&currency=usd&capture_method=manual',
+  });
+  await lost(first, { path: on(json.id, '/confirm'), body: '', key: 'confirm' });
+  expect((await rig.call(second.vault_key, { path: on(json.id, '/capture'), body: '', key: 'take' })).status).toBe(200);
+  expect([await settledUsd(first), await settledUsd(second), atVendor()]).toEqual([0, 5, 5]);
+});

@@ -6,7 +6,7 @@ import type { BudgetRow, CallRow, ObjectRow } from '../stores/tables';
 import type { Valuation } from '../vendors/vendor';
 import { type Mover, mover, type Movement } from './budgets';
 import { adjust, awaitPrice, hasten } from './late';
-import { revalue, sharesOf, type SpendChange, takeOver } from './spend';
+import { revalue, sharesOf, type SpendChange, takeOver, withOpenChange } from './spend';
 
 export type Outcome =
   | {
@@ -81,6 +81,7 @@ export function finish(rows: Rows, now: number, callId: string, outcome: Outcome
     return { call: before, budgets: [], changed: false };
   }
 
+  noteOpenChange(rows, before, outcome.state);
   const moves = mover(rows);
   const holds = JSON.parse(before.budgets) as [string, Micros][];
   for (const [id, micros] of holds) moves.move(id, fromTo(before.state, outcome.state, micros));
@@ -125,6 +126,15 @@ function reclaim(rows: Rows, { scope, call_id: callId }: CallRow): void {
   const owner = scope === null ? undefined : rows.get('claims', scope)?.call_id;
   if (scope === null || owner === undefined || owner === callId) return;
   if (rows.get('calls', owner)?.state !== 'settled') rows.put('claims', { scope, call_id: callId });
+}
+
+/** Until a call is known to have changed its object or not, others of the object must reckon with both. */
+function noteOpenChange(rows: Rows, call: CallRow, to: CallState): void {
+  if (call.object_id === null || (call.state === 'held' && to !== 'unknown')) return;
+  const object = rows.get('objects', call.object_id);
+  if (object === undefined) return;
+  const after = withOpenChange(object, call, to === 'unknown');
+  if (after !== object) rows.put('objects', after);
 }
 
 function fromTo(from: CallState, to: CallState, micros: Micros): Movement {
@@ -175,6 +185,7 @@ function settle(
     amount_micros: object.amountMicros,
     shares: JSON.stringify(change.shares),
     changed_at: now,
+    open_changes: known?.open_changes ?? null,
   });
   if (object.late !== undefined) {
     awaitPrice(rows, now, { call_id: call.call_id, object_id: objectId }, object.late.from, lookAfterMs);

@@ -3,12 +3,18 @@ import { type Micros, Refusal } from '../contract';
 import type { Rows } from '../stores/store';
 import type { Amount } from '../vendors/vendor';
 import type { ReserveInput } from './reserve';
-import { countedOn, sharesOf } from './spend';
+import { countedOn, openChangesOf, sharesOf } from './spend';
 
 interface Need {
   readonly objectId: string | null;
   /** What each budget must hold for this call. */
   readonly on: (budgetId: string) => Micros;
+  /** What it must hold if no {@link OpenChange} of the object was executed. Absent: there are none that matter. */
+  readonly atLeast?: (budgetId: string) => Micros;
+  /** The call that made the first of these. */
+  readonly openCall?: string;
+  /** What the object may ask for afterwards. */
+  readonly upTo?: Micros;
 }
 
 type Missing =
@@ -41,8 +47,17 @@ export function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: R
 
   const shares = sharesOf(object);
   const counted = object?.value_micros ?? 0;
-  const on = (id: string) => Math.max(0, total - (price.takesOver ? countedOn(shares, id) : counted));
-  return { objectId, on };
+  const { takesOver } = price;
+  const onOf = (micros: Micros, id: string) => Math.max(0, micros - (takesOver ? countedOn(shares, id) : counted));
+  const atLeast = (id: string) => onOf(total, id);
+  const open = amount === null ? openChangesOf(object) : [];
+  if (open[0] === undefined) return { objectId, on: atLeast, upTo: total };
+  const on = (id: string) => {
+    // A budget that holds money for a change need not hold it twice.
+    const others = open.filter(({ budgets }) => !budgets.includes(id)).map(({ up_to_micros: upTo }) => upTo);
+    return onOf(Math.max(total, ...others), id);
+  };
+  return { objectId, on, atLeast, openCall: open[0].call_id, upTo: total };
 }
 
 function inMicros(amount: Amount, currency: string, toMicros: ReserveInput['toMicros']): Micros | undefined {

@@ -48,6 +48,7 @@ export function newCall(call: CallFacts, now: number, day: string): CallRow {
     budgets: '[]',
     day,
     quote_micros: 0,
+    up_to_micros: null,
     replay_of: null,
     workflow_id: call.workflowId,
     activity_id: call.activityId,

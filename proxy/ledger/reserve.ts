@@ -217,9 +217,13 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
   if (maxCallMicros !== null && quote > maxCallMicros) {
     return refuse(rows, now, input, perCallRefusal(quote, maxCallMicros));
   }
-  const misfit = firstMisfit(budgets, need.on);
-  if (misfit !== undefined)
-    return notFitting(rows, now, input, misfit.budget, misfit.fit, need.on(misfit.budget.budget_id));
+  const atLeast = need.atLeast ?? need.on;
+  const misfit = firstMisfit(budgets, atLeast);
+  if (misfit !== undefined) {
+    return notFitting(rows, now, input, misfit.budget, misfit.fit, atLeast(misfit.budget.budget_id));
+  }
+  const open = need.openCall === undefined ? undefined : rows.get('calls', need.openCall);
+  if (open !== undefined && firstMisfit(budgets, need.on) !== undefined) return { kind: 'in_progress', call: open };
 
   if (input.unpaced === true) return { kind: 'pace' };
   const holding = budgets.map((budget) => moved(budget, { held: need.on(budget.budget_id), to: 'held' }));
@@ -230,6 +234,7 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
     fingerprint: input.claim?.fingerprint ?? null,
     budgets: JSON.stringify(holding.map(({ budget_id: id }) => [id, need.on(id)])),
     quote_micros: quote,
+    up_to_micros: need.upTo ?? null,
     object_id: need.objectId,
     sends: 1,
     send_by: sendBy,

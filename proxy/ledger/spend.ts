@@ -1,6 +1,6 @@
 /** Spend per vendor object, DESIGN 5.10: who pays how much of a PaymentIntent, on which budgets. Pure. */
 import type { Micros } from '../contract';
-import type { ObjectRow, Share } from '../stores/tables';
+import type { CallRow, ObjectRow, OpenChange, Share } from '../stores/tables';
 
 export function sharesOf(object: ObjectRow | undefined): readonly Share[] {
   return object === undefined ? [] : (JSON.parse(object.shares) as Share[]);
@@ -9,6 +9,23 @@ export function sharesOf(object: ObjectRow | undefined): readonly Share[] {
 /** What the object already counts on a budget. */
 export function countedOn(shares: readonly Share[], budgetId: string): Micros {
   return shares.reduce((sum, share) => sum + (share.budgets.includes(budgetId) ? share.micros : 0), 0);
+}
+
+export function openChangesOf(object: ObjectRow | undefined): readonly OpenChange[] {
+  return object?.open_changes == null ? [] : (JSON.parse(object.open_changes) as OpenChange[]);
+}
+
+/** The object once this call about it is unknown, or has ended. */
+export function withOpenChange(object: ObjectRow, call: CallRow, unknown: boolean): ObjectRow {
+  const before = openChangesOf(object);
+  const changes = before.filter(({ call_id: id }) => id !== call.call_id);
+  const { call_id, up_to_micros } = call;
+  if (unknown && up_to_micros !== null && up_to_micros > Math.max(object.value_micros, object.amount_micros)) {
+    const budgets = (JSON.parse(call.budgets) as [string, Micros][]).map(([id]) => id);
+    changes.push({ call_id, up_to_micros, budgets });
+  }
+  if (changes.length === 0 && before.length === 0) return object;
+  return { ...object, open_changes: changes.length === 0 ? null : JSON.stringify(changes) };
 }
 
 export interface SpendChange {

@@ -76,6 +76,8 @@ export interface CallRow {
   readonly budgets: string;
   readonly day: string;
   readonly quote_micros: Micros;
+  /** What its object may ask for after it; null: it changes none. */
+  readonly up_to_micros: Micros | null;
   readonly replay_of: string | null;
   readonly workflow_id: string | null;
   readonly activity_id: string | null;
@@ -119,6 +121,16 @@ export interface ObjectRow {
   readonly shares: string;
   /** When a call changed it last; null: an older version wrote it. */
   readonly changed_at: number | null;
+  /** JSON list of {@link OpenChange}; null: there are none. */
+  readonly open_changes: string | null;
+}
+
+/** A call whose outcome is unknown: the object may ask for more than is counted, up to this. */
+export interface OpenChange {
+  readonly call_id: string;
+  readonly up_to_micros: Micros;
+  /** They hold the money for it. */
+  readonly budgets: readonly string[];
 }
 
 /** What one key pays of an object, on the budgets and the UTC day it was settled. */
@@ -227,8 +239,8 @@ export const TABLES = {
     fixed: {
       call_id: 'text', key_id: 'text', job_id: 'text', account: 'text', method: 'text', path: 'text', route: 'text',
       record_id: 'text', idempotency_key: 'text', scope: 'text', fingerprint: 'text', budgets: 'text', day: 'text', quote_micros: 'integer',
-      replay_of: 'text', workflow_id: 'text', activity_id: 'text', attempt: 'integer', context: 'text',
-      created_at: 'integer',
+      up_to_micros: 'integer', replay_of: 'text', workflow_id: 'text', activity_id: 'text', attempt: 'integer',
+      context: 'text', created_at: 'integer',
     },
     mutable: {
       state: 'text', object_id: 'text', vendor_id: 'text', http_status: 'integer', code: 'text',
@@ -254,7 +266,9 @@ export const TABLES = {
   objects: {
     key: 'object_id',
     fixed: { object_id: 'text', currency: 'text', out: 'integer' },
-    mutable: { value_micros: 'integer', amount_micros: 'integer', shares: 'text', changed_at: 'integer' },
+    mutable: {
+      value_micros: 'integer', amount_micros: 'integer', shares: 'text', changed_at: 'integer', open_changes: 'text',
+    },
     indices: [],
   },
   late: {
@@ -275,4 +289,4 @@ export const TABLES = {
 export type SealedColumn = 'answer' | 'request';
 
 /** Bumped with every change of a table; a store written by a newer version is refused. */
-export const SCHEMA_VERSION = 6;
+export const SCHEMA_VERSION = 7;

@@ -181,6 +181,7 @@ function callRow(keyId: string): CallRow {
     budgets: '[]',
     day: '2026-11-24',
     quote_micros: 1_500_000,
+    up_to_micros: null,
     replay_of: null,
     workflow_id: null,
     activity_id: null,
