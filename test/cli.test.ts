@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -230,6 +230,15 @@ test('run: a wrong input fails with every wrong field; a missing file is told be
   for (const field of ['label', 'source', 'recordId', 'key.usdCap', 'key.ttl']) expect(stderr).toContain(field);
   expect((await cli('run', 'nowhere.json')).stderr).toMatch(/nowhere\.json cannot be read/);
   expect((await cli('run', '--cap', '5')).stderr).toMatch(/--source FILE, --endpoint/);
+});
+
+test('run: records that failed without a call are told by the results file, and the advice says so', async () => {
+  const flags = [...runFlags(customers('noid', 2), 5), '--record-id', 'nothing'];
+  const untold = await cli('run', ...flags);
+  expect(untold.stderr).toMatch(/^Why some failed: keybrake audit --job .*: run it again with --results FILE$/m);
+  const told = await cli('run', ...flags, '--results', 'noid.out');
+  expect(told.stderr).toMatch(/^Why some failed: keybrake audit --job .*, the lines of noid\.out$/m);
+  expect(readFileSync(join(folder, 'noid.out'), 'utf8')).toMatch(/the record id \\"nothing\\" is missing/);
 });
 
 test('run: says what keeps it from going on, and Ctrl-C still ends it', async () => {

@@ -34,18 +34,27 @@ export function describeReport(workflowId: string, report: RunReport): string[] 
 }
 
 /** What to type next, where there is something to do. */
-export function adviceOn({ status, reason, jobId, records }: RunReport): string[] {
+export function adviceOn({ status, reason, jobId, records, results }: RunReport): string[] {
   // At the cap, or after a revocation, the report has said why.
   const outcomes: readonly Odd[] =
     status === 'completed' ? ['declined', 'failed', 'refused', 'unknown'] : ['declined', 'failed', 'unknown'];
   const odd = outcomes.filter((outcome) => records[outcome] > 0);
   return [
-    ...(odd.length > 0 ? [`Why some ${listed(odd)}: keybrake audit --job ${jobId}`] : []),
+    ...(odd.length > 0
+      ? [`Why some ${listed(odd)}: keybrake audit --job ${jobId}${beside(records.failed, results)}`]
+      : []),
     // Of another cap than its own, the report has said what is to be done.
     ...(status === 'cap_exhausted' && reason.startsWith('The cap of $')
       ? [`To go on: keybrake raise --job ${jobId} --to USD, then the same run with --job-id ${jobId}`]
       : []),
   ];
+}
+
+/** A record that is wrong fails before a call of it is made, and the audit log has calls. */
+function beside(failed: number, results: string | null): string {
+  if (failed === 0) return '';
+  if (results !== null) return `; of records that were wrong before a call, the lines of ${results}`;
+  return '; of records that were wrong before a call, a results file: run it again with --results FILE';
 }
 
 type Odd = 'declined' | 'failed' | 'refused' | 'unknown';
