@@ -168,6 +168,14 @@ describe('withVaultKey', () => {
     expect(await failedTasks(handle)).toEqual([]);
   });
 
+  test.each([[null], [undefined], ['stripe']])('refuses %j for options as keybrake.invalid_input', async (options) => {
+    const handle = await start('givenOptions', options);
+    const error = await failure(handle);
+    expect(error).toMatchObject({ type: 'keybrake.invalid_input', nonRetryable: true });
+    expect(error.message).toMatch(/withVaultKey needs options/);
+    expect(await failedTasks(handle)).toEqual([]);
+  });
+
   test('the key goes on into a child and over its continue-as-new, and not further', async () => {
     const handle = await start('parentOf', 'child');
     expect(await handle.result()).toBe('child_2');

@@ -54,7 +54,7 @@ export async function withVaultKey<T>(
   fn: (vault: Vault) => Promise<T>,
   { onStop = 'throw' }: VaultKeySettings = {},
 ): Promise<T> {
-  const { jobId = defaultJobId(), ...rest } = options;
+  const { jobId = defaultJobId(), ...rest } = checked(options);
   const name = opened.length === 0 ? '' : String(opened.length + 1);
   const vault = new OpenVault(rest.label, jobId);
   opened.push(vault);
@@ -65,6 +65,13 @@ export async function withVaultKey<T>(
   const outcome = await vault.run(fn);
   const last = await vault.close();
   return conclude(vault, outcome, last, onStop);
+}
+
+/** Options may be a workflow's own input, which somebody left out: an error that is none of Temporal's would be retried for ever. */
+function checked(options: VaultKeyOptions | null | undefined): VaultKeyOptions {
+  if (typeof options === 'object' && options !== null) return options;
+  const needed = 'withVaultKey needs options: {"vendor", "usdCap", "allowedEndpoints", "ttl", "label", …}';
+  throw ApplicationFailure.nonRetryable(needed, 'keybrake.invalid_input');
 }
 
 type Settled<T> = { readonly value: T } | { readonly error: unknown };

@@ -125,6 +125,11 @@ export async function wrongOptions(change: object) {
   return withVaultKey({ ...keyOptions(1_000), ...change }, async () => 'never');
 }
 
+/** Options as they came, from a client that is not typed. */
+export async function givenOptions(options: VaultKeyOptions) {
+  return withVaultKey(options, async () => 'never');
+}
+
 export async function inLocalActivity(id: string) {
   return withVaultKey(keyOptions(1_000), () => local.charge(id));
 }
