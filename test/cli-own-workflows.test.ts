@@ -2,7 +2,17 @@
 import { randomUUID } from 'node:crypto';
 import type { WorkflowFailedError, WorkflowHandle } from '@temporalio/client';
 import { keybrake } from './support/cli';
-import { eventually, type Stack, startStack, startWorker } from './support/temporal';
+import { statusQuery } from '../workflows';
+import {
+  customers,
+  eventually,
+  inputFor,
+  type Stack,
+  startRun,
+  startStack,
+  startWorker,
+  writeSource,
+} from './support/temporal';
 import { userActivities } from './support/userActivities';
 
 let stack: Stack;
@@ -73,4 +83,25 @@ test('of a workflow without a vault key, no command says that it was stopped', a
   expect(revoked.stderr).toMatch(/a workflow of type waitForever, has no vault key now/);
   expect(await cli('status', workflowId)).toMatchObject({ code: 1, stderr: expect.stringMatching(/no vault key/) });
   await stack.client.workflow.getHandle(workflowId).terminate();
+});
+
+test('status of a terminated run says why, once, and where its spend is found', async () => {
+  stack.sandbox.setFaults({ delayMs: 100 });
+  const path = await writeSource(stack, customers(200, 100, 'terminated'));
+  const handle = await startRun(stack, taskQueue, inputFor(path, { concurrency: 1 }));
+  const { jobId, keyId } = await eventually(async () => {
+    const view = await handle.query(statusQuery);
+    return view.keyId !== null && view;
+  });
+  await stack.client.workflow.getHandle(handle.workflowId).terminate('wrong file');
+  stack.sandbox.setFaults({});
+  const { stdout } = await cli('status', handle.workflowId);
+  expect(stdout.split('\n')).toEqual([
+    `${handle.workflowId}: terminated`,
+    '  wrong file',
+    `  key  ${keyId}`,
+    `  job  ${jobId}`,
+    `  What it has spent: keybrake status --job ${jobId}`,
+    '',
+  ]);
 });

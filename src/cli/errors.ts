@@ -62,7 +62,7 @@ function explainFailure(error: WorkflowFailedError | WorkflowUpdateFailedError):
   const cause = rootCause(error);
   if (cause instanceof CancelledFailure) return 'The run was cancelled.';
   if (cause instanceof ApplicationFailure) return `${cause.message}${cause.type ? ` [${cause.type}]` : ''}`;
-  return cause === undefined ? error.message : `${error.message}: ${cause.message}`;
+  return cause === undefined || cause.message === error.message ? error.message : `${error.message}: ${cause.message}`;
 }
 
 function rootCause(error: Error): Error | undefined {

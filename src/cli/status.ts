@@ -117,5 +117,17 @@ async function ended(handle: WorkflowHandle, name: string): Promise<Found> {
   const { workflowId, report, error } = await endingOf(handle);
   if (report !== null) return { json: { workflowId, ...report }, lines: describeReport(workflowId, report) };
   const state = stateOf(name);
-  return { json: { workflowId, status: state, error }, lines: [`${workflowId}: ${state}`, `  ${error}`] };
+  // Terminated or timed out: what it came to is in the ledger, under the names that the workflow last knew.
+  const last = await handle.query<RunStatusView>('status').catch(() => undefined);
+  const { jobId = null, keyId = null } = last ?? {};
+  const lines = [
+    `${workflowId}: ${state}`,
+    `  ${error}`,
+    ...fields([
+      ['key', keyId],
+      ['job', jobId],
+    ]),
+  ];
+  const spent = jobId === null ? [] : [`  What it has spent: keybrake status --job ${jobId}`];
+  return { json: { workflowId, status: state, error, keyId, jobId }, lines: [...lines, ...spent] };
 }
