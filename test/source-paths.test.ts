@@ -62,6 +62,8 @@ describe('the source directory', () => {
       );
       expect(failure).toMatchObject(INVALID);
       expect(failure.message).toContain('results.path: ');
+      // The failure is final.
+      expect(failure.message).not.toContain('tried again');
     }
   });
 

@@ -40,10 +40,10 @@ async function checkResults(path: string, source: DraftSource, env: SourceEnv): 
   try {
     await resolveResults(path, 'path' in source ? source.path : null, env);
   } catch (error) {
-    const missing = error instanceof ApplicationFailure && error.type === FAILURES.sourceMissing;
-    throw missing
-      ? invalidInput([{ path: 'results.path', message: `its folder is not there: ${error.message}` }])
-      : error;
+    if (!(error instanceof ApplicationFailure) || error.type !== FAILURES.sourceMissing) throw error;
+    const wayOut = 'Make it on every worker, then start the run again.';
+    const message = `its folder is not there, in ${env.sourceDir} of worker ${env.host}. ${wayOut}`;
+    throw invalidInput([{ path: 'results.path', message }]);
   }
 }
 
