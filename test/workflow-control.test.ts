@@ -217,3 +217,11 @@ test('a source that changes fails the run and revokes its key', async () => {
     expect(await keyState(keyId)).toBe('revoked');
   });
 });
+
+test('the reason of a run that was revoked before it had a key reads as sentences', async () => {
+  await withWorker(stack, async (taskQueue) => {
+    const handle = await startRun(stack, taskQueue, inputFor('in/nowhere.jsonl'));
+    await handle.signal(revokeSignal, 'wrong file');
+    expect((await handle.result()).reason).toBe('Revoked by signal: wrong file. No key was issued.');
+  });
+});

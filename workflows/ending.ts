@@ -52,7 +52,12 @@ export async function reportWithoutKey(run: Run): Promise<RunReport> {
   await until(allHandlersFinished);
   run.finished();
   const nothing = { keyId: null, jobId: '', label: '', spend: null, jobSpend: null, results: null };
-  return conclude(run, { status, reason: `${reason} No key was issued.`, records, ...nothing });
+  return conclude(run, { status, reason: `${sentence(reason)} No key was issued.`, records, ...nothing });
+}
+
+/** An operator's words end as they like. */
+function sentence(words: string): string {
+  return words === '' || /[.!?]$/.test(words) ? words : `${words}.`;
 }
 
 function conclude(run: Run, report: RunReport): RunReport {
@@ -77,7 +82,7 @@ function reportOf(run: Run, plan: LimitedPlan, { spend, results, notes }: Ending
   const { status = 'completed' as RunStatus, reason = 'Every record was tried.' } = run.stop ?? {};
   return {
     status,
-    reason: [reason, ...notes].join(' '),
+    reason: notes.length === 0 ? reason : [sentence(reason), ...notes].join(' '),
     keyId: run.key?.id ?? null,
     jobId: plan.jobId,
     label: plan.label,
