@@ -1,15 +1,18 @@
 /** A ledger file that an older version wrote opens, keeps what it says, and takes what is new. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { newId } from '../proxy/ids';
 import { Ledger } from '../proxy/ledger/ledger';
 import { finish } from '../proxy/ledger/finish';
+import { reserve } from '../proxy/ledger/reserve';
 import { loadDriver } from '../proxy/stores/sqlite/driver';
 import { openSqlite } from '../proxy/stores/sqlite';
+import { recordAt } from '../proxy/stores/sqlite/record';
 import { StoreError } from '../proxy/stores/store';
 import { SCHEMA_VERSION, TABLES } from '../proxy/stores/tables';
-import { settledAt } from './support/ledger';
+import { addKey, endedAs, fixed, reserveInput, settledAt } from './support/ledger';
 
 /** What 0.1.0 made, column by column: schema 1. */
 const SCHEMA_1 = `
@@ -115,6 +118,62 @@ test('an old ledger has the same tables, columns and indices afterwards as a new
   await openSqlite(fresh).close();
   expect(shapeOf(path)).toEqual(shapeOf(fresh));
 });
+
+test('what an older version had only in its log when it was killed is kept', async () => {
+  const store = openSqlite(path);
+  const ledger = new Ledger(store);
+  const key = await addKey(ledger, { cap: 9 });
+  const held = reserveInput(key, { price: fixed(5), callId: CALL_ID });
+  await ledger.hold((rows, now) => reserve(rows, now, held));
+  await ledger.record((rows, now) => finish(rows, now, CALL_ID, endedAs('unknown')));
+  const killed = join(folder, 'killed.db');
+  for (const name of readdirSync(folder))
+    copyFileSync(join(folder, name), join(folder, name.replace('ledger', 'killed')));
+  await store.close();
+
+  path = killed;
+  const dropped = [
+    'calls DROP COLUMN up_to_micros',
+    'objects DROP COLUMN changed_at',
+    'objects DROP COLUMN open_changes',
+  ];
+  writeWith(...dropped.map((what) => `ALTER TABLE ${what}`), "UPDATE meta SET value = '5' WHERE name = 'schema'");
+  const log = `${killed}-log.0`;
+  writeFileSync(log, asOfSchema5(readFileSync(log)));
+
+  const again = openSqlite(killed);
+  const rows = await new Ledger(again).submit((all) => ({ ...all.get('calls', CALL_ID)! }));
+  expect(rows).toMatchObject({ state: 'unknown', key_id: key.keyId, quote_micros: 5, up_to_micros: null });
+  expect(await new Ledger(again).submit((all) => all.get('budgets', `key:${key.keyId}`))).toMatchObject({
+    cap_micros: 9,
+    unknown_micros: 5,
+  });
+  await again.close();
+});
+
+/** The records of a log without the columns that calls have had since. */
+function asOfSchema5(log: Buffer): Buffer {
+  const records: Buffer[] = [];
+  for (let at = 0; ;) {
+    const next = recordAt(log, at);
+    if (next === undefined) break;
+    at += next.record.length;
+    const textAt = 24;
+    const textEnd = textAt + next.record.readUInt32BE(20);
+    const [now, rows, ...others] = JSON.parse(next.record.toString('utf8', textAt, textEnd)) as [number, unknown[][]];
+    const calls = Object.keys(TABLES).indexOf('calls');
+    // The last of a new row; before its key of a changed one.
+    for (const row of rows) if (row[0] === calls) row.splice(row[1] === 1 ? -1 : -2, 1);
+    const text = Buffer.from(JSON.stringify([now, rows, ...others]));
+    const record = Buffer.concat([next.record.subarray(0, textAt), text, next.record.subarray(textEnd)]);
+    record.writeUInt32BE(record.length, 8);
+    record.writeUInt32BE(text.length, 20);
+    record.writeUInt32BE(crc32(record.subarray(8)), 4);
+    records.push(record);
+  }
+  expect(records.length).toBeGreaterThan(2);
+  return Buffer.concat(records);
+}
 
 test('a ledger of a newer version is refused, and says what to do', () => {
   writeWith(SCHEMA_1, `UPDATE meta SET value = '${SCHEMA_VERSION + 1}' WHERE name = 'schema'`);

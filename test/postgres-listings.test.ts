@@ -37,7 +37,8 @@ beforeAll(async () => {
   await pool.query(
     `INSERT INTO calls SELECT (jsonb_populate_record(c, jsonb_build_object(
        'call_id', 'call_' || lpad(g::text, 26, '0'), 'key_id', ($1::text[])[1 + g % 2 + (g * 2 / $2) * 2],
-       'state', 'settled', 'record_id', 'r' || g))).* FROM calls c, generate_series(0, $2 - 1) g`,
+       'state', CASE WHEN g % 997 = 0 THEN 'refused' WHEN g % 3 = 0 THEN 'replayed' ELSE 'settled' END,
+       'record_id', 'r' || g))).* FROM calls c, generate_series(0, $2 - 1) g`,
     [keyIds, CALLS],
   );
   await pool.query("DELETE FROM calls WHERE state = 'held'");
@@ -79,6 +80,8 @@ const FILTERS = {
   'the last job': { job_id: 'two' },
   'a worker’s view of a job': { job_id: 'one', issued_by: 'worker' },
   'a job and a state': { job_id: 'two', state: 'settled' },
+  'a job and a rare state': { job_id: 'two', state: 'refused' },
+  'a label and a common state': { label: 'test', state: 'replayed' },
 } as const satisfies Record<string, Partial<CallQuery>>;
 const WHERE = [undefined, idOf(CALLS / 4), idOf(CALLS / 2), idOf((CALLS * 3) / 4)];
 

@@ -3,8 +3,12 @@ import type { PrunedKind } from '../retention';
 import type { CallQuery, KeyQuery, LateQuery, OldQuery } from './store';
 import { TABLES } from './tables';
 
-/** The states of `calls_over`. */
+/**
+ * The states of `calls_over` and, in other words, those of `calls_over_by_key`: SQLite takes a partial index where the
+ * statement says what the index says, and of two that say the same it would take the wrong one.
+ */
 const OVER = "state IN ('refused', 'replayed', 'released')";
+const OVER_OF_KEY = "state NOT IN ('held', 'unknown', 'settled')";
 
 export interface Sql {
   readonly sql: string;
@@ -15,6 +19,20 @@ const { answer: _answer, request: _request, ...LISTED } = TABLES.calls.mutable;
 const CALL_COLUMNS = Object.keys({ ...TABLES.calls.fixed, ...LISTED })
   .map((column) => `c.${column}`)
   .join(', ');
+
+/** What narrows the keys. */
+function keysOf(query: CallQuery) {
+  return (['label', 'job_id', 'key_id'] as const).filter((name) => query[name] !== undefined);
+}
+
+/** In one of the states of `calls_over` and `calls_over_by_key`. */
+function isOver({ state }: CallQuery): boolean {
+  return state === 'refused' || state === 'replayed' || state === 'released';
+}
+
+function ofOne({ record_id: record, vendor_id: vendor }: CallQuery): boolean {
+  return record !== undefined || vendor !== undefined;
+}
 
 export function callsSql(query: CallQuery): Sql {
   const where: string[] = [];
@@ -30,9 +48,9 @@ export function callsSql(query: CallQuery): Sql {
   add('c.state = ?', query.state);
   add('c.record_id = ?', query.record_id);
   add('c.vendor_id = ?', query.vendor_id);
-  // As the partial indices say it. Where another filter narrows, that one's index is the better one.
+  // As the partial indices say it. Where a record or an object narrows, that one's index is the better one.
   if (query.state === 'held' || query.state === 'unknown') where.push("c.state IN ('held', 'unknown')");
-  else if (where.length === 1 && query.state !== undefined && query.state !== 'settled') where.push(`c.${OVER}`);
+  else if (isOver(query) && !ofOne(query)) where.push(`c.${keysOf(query).length > 0 ? OVER_OF_KEY : OVER}`);
   add('k.issued_by = ?', query.issued_by);
   add(query.order === 'newest' ? 'c.call_id < ?' : 'c.call_id > ?', query.after);
   const sql = `SELECT ${CALL_COLUMNS}, k.label, k.vendor FROM calls c JOIN keys k ON k.key_id = c.key_id
@@ -50,23 +68,27 @@ const [FIRST, LAST] = ['call_', 'call_~'];
  * of all calls and walk through those of the others.
  */
 export function callsByKeySql(query: CallQuery): Sql {
-  const { state, record_id: record, vendor_id: vendor, after, limit } = query;
-  const ofKey = (['label', 'job_id', 'key_id'] as const).filter((name) => query[name] !== undefined);
+  const { state, after, limit } = query;
+  const ofKey = keysOf(query);
   // What another index narrows to a few is sorted at once.
-  const narrow = record !== undefined || vendor !== undefined || state === 'held' || state === 'unknown';
+  const narrow = ofOne(query) || state === 'held' || state === 'unknown';
   if (ofKey.length === 0 || narrow) return callsSql(query);
   const keys = [...ofKey, ...(query.issued_by === undefined ? [] : (['issued_by'] as const))];
   const newest = query.order === 'newest';
   const direction = newest ? 'DESC' : 'ASC';
+  // In the order of the index that has the state; the edges of that of `calls_over_by_key` hold the state too.
+  const columns = isOver(query) ? ['key_id', 'state', 'call_id'] : ['key_id', 'call_id'];
+  const row = `(${columns.map((column) => `c.${column}`).join(', ')})`;
+  const edge = `(k.key_id, ${isOver(query) ? '?, ' : ''}?)`;
+  const ofState = isOver(query) ? OVER_OF_KEY : state === undefined ? 'TRUE' : 'state = ?';
   const sql = `SELECT ${CALL_COLUMNS}, k.label, k.vendor FROM keys k CROSS JOIN LATERAL (
-      SELECT ${CALL_COLUMNS} FROM calls c
-      WHERE (c.key_id, c.call_id) > (k.key_id, ?) AND (c.key_id, c.call_id) < (k.key_id, ?)
-      ${state === undefined ? '' : 'AND c.state = ?'}
-      ORDER BY c.key_id ${direction}, c.call_id ${direction} LIMIT ?) c
+      SELECT ${CALL_COLUMNS} FROM calls c WHERE ${row} > ${edge} AND ${row} < ${edge} AND ${ofState}
+      ORDER BY ${columns.map((column) => `c.${column} ${direction}`).join(', ')} LIMIT ?) c
     WHERE ${keys.map((name) => `k.${name} = ?`).join(' AND ')} ORDER BY c.call_id ${direction} LIMIT ?`;
-  const between = newest ? [FIRST, after ?? LAST] : [after ?? FIRST, LAST];
-  const inKey = [...between, ...(state === undefined ? [] : [state]), limit];
-  return { sql, values: [...inKey, ...keys.map((name) => query[name] as string), limit] };
+  const states = state === undefined ? [] : [state];
+  const edges = newest ? [FIRST, after ?? LAST] : [after ?? FIRST, LAST];
+  const between = isOver(query) ? edges.flatMap((id) => [...states, id]) : [...edges, ...states];
+  return { sql, values: [...between, limit, ...keys.map((name) => query[name] as string), limit] };
 }
 
 export function keysSql(query: KeyQuery): Sql {

@@ -239,13 +239,13 @@ export const TABLES = {
     fixed: {
       call_id: 'text', key_id: 'text', job_id: 'text', account: 'text', method: 'text', path: 'text', route: 'text',
       record_id: 'text', idempotency_key: 'text', scope: 'text', fingerprint: 'text', budgets: 'text', day: 'text', quote_micros: 'integer',
-      up_to_micros: 'integer', replay_of: 'text', workflow_id: 'text', activity_id: 'text', attempt: 'integer',
+      replay_of: 'text', workflow_id: 'text', activity_id: 'text', attempt: 'integer',
       context: 'text', created_at: 'integer',
     },
     mutable: {
       state: 'text', object_id: 'text', vendor_id: 'text', http_status: 'integer', code: 'text',
       cost_micros: 'integer', sends: 'integer', epoch: 'text', send_by: 'integer', ended_at: 'integer', answer: 'blob',
-      request: 'blob', stuck_at: 'integer',
+      request: 'blob', stuck_at: 'integer', up_to_micros: 'integer',
     },
     indices: [
       'calls_by_key ON calls (key_id, call_id)',
@@ -253,6 +253,7 @@ export const TABLES = {
       'calls_by_vendor_id ON calls (vendor_id, call_id) WHERE vendor_id IS NOT NULL',
       "calls_open ON calls (state, call_id) WHERE state IN ('held', 'unknown')",
       "calls_over ON calls (state, call_id) WHERE state IN ('refused', 'replayed', 'released')",
+      "calls_over_by_key ON calls (key_id, state, call_id) WHERE state NOT IN ('held', 'unknown', 'settled')",
       'calls_bare ON calls (call_id)' +
         " WHERE state = 'settled' AND scope IS NULL AND object_id IS NULL AND vendor_id IS NULL",
     ],

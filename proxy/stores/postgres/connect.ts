@@ -14,12 +14,13 @@ const CONNECTIONS_MAX = 6;
 /**
  * A process that is paused in the middle of a commit must not keep the others from the budgets that it has locked.
  * Every row is reached by an index: a plan that was made while a table was empty must not scan it later, be it for a
- * join, nor read and sort all that an index finds for a page of it (a bitmap). What such a plan is said to cost has
- * nothing to do with what it does, and must not make the server compile it: that took a second of its processor at
- * every heartbeat.
+ * join, nor read and sort all that an index finds for a page of it (bitmaps, incremental sorts). What such a plan is
+ * said to cost has nothing to do with what it does, and must not make the server compile it: that took a second of its
+ * processor at every heartbeat.
  */
 const SESSION = `SET search_path = ${SCHEMA}; SET idle_in_transaction_session_timeout = 3000; SET lock_timeout = 8000;
-  SET statement_timeout = 10000; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
+  SET statement_timeout = 10000; SET enable_seqscan = off; SET enable_bitmapscan = off;
+  SET enable_incremental_sort = off; SET enable_hashjoin = off;
   SET enable_mergejoin = off; SET jit = off`;
 
 /** Money and times are safe integers; bigint arrives as text otherwise. */

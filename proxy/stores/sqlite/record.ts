@@ -128,6 +128,15 @@ export function recordAt(bytes: Buffer, at: number): { readonly seq: number; rea
   return { seq: record.readDoubleBE(CHECKED_FROM + 4), record };
 }
 
+/** A record of an older version lacks the columns that have come since, which stand last: they are null. */
+function widened(table: TableName, isNew: boolean, written: Value[]): Value[] {
+  const missing = LAYOUTS[table][isNew ? 'insert' : 'update'].length - written.length;
+  if (missing <= 0) return written;
+  const nulls = Array.from({ length: missing }, () => null);
+  // An update's last value is its key.
+  return isNew ? [...written, ...nulls] : [...written.slice(0, -1), ...nulls, ...written.slice(-1)];
+}
+
 export function decodeRecord(record: Buffer): Record {
   const textEnd = HEAD_BYTES + record.readUInt32BE(CHECKED_FROM + 12);
   const text = record.toString('utf8', HEAD_BYTES, textEnd);
@@ -142,7 +151,7 @@ export function decodeRecord(record: Buffer): Record {
   const decodeRow = (written: (string | number | null)[]): WrittenRow => {
     const table = NAMES[written[0] as number] as TableName;
     const isNew = written[1] === 1;
-    const values: Value[] = written.slice(2);
+    const values = widened(table, isNew, written.slice(2));
     for (const index of LAYOUTS[table].blobsIn[isNew ? 'insert' : 'update']) {
       const bytes = values[index];
       if (typeof bytes === 'number') values[index] = record.subarray(at, (at += bytes));
