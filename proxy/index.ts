@@ -164,9 +164,9 @@ async function serve(
     async close() {
       if (draining) return;
       draining = true;
-      stopPruning();
+      const pruned = stopPruning();
       ledger.wake();
-      await Promise.all([running.drain(upstreamTimeoutMs + 10_000), poller.close(), reconciler.stop()]);
+      await Promise.all([running.drain(upstreamTimeoutMs + 10_000), poller.close(), reconciler.stop(), pruned]);
       // What the store does not take any more is spooled, or its hold becomes unknown.
       await within(ledger.idle(), CLOSE_WAIT_MS);
       await replicas?.close();

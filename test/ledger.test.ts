@@ -173,6 +173,32 @@ describe.each(STORES)('the ledger on $name', ({ open }) => {
     expect(await at.ask(facts, { price: fixed(4), claim })).toMatchObject({ refusal: { code: 'already_executed' } });
   });
 
+  test('forgetting old answers ends at once when the proxy does, and goes on from there the next time', async () => {
+    const facts = await addKey(at.ledger, { cap: 10_000 });
+    const asked = await Promise.all(Array.from({ length: 500 }, () => at.ask(facts, { price: fixed(1) })));
+    await Promise.all(asked.map(({ callId }) => at.end(callId, settledAt(1))));
+    const ids = asked.map(({ callId }) => callId).toSorted();
+    const kept = () => at.ledger.submit((rows) => ids.filter((id) => rows.get('calls', id)?.answer !== null).length);
+    const read: (string | undefined)[] = [];
+    const listCalls = at.ledger.store.listCalls.bind(at.ledger.store);
+    jest.spyOn(at.ledger.store, 'listCalls').mockImplementation(async (query) => {
+      read.push(query.after);
+      return listCalls(query);
+    });
+
+    const stopping = new AbortController();
+    const forgotten = forgetAnswers(at.ledger, Date.now() + 1, stopping.signal);
+    while (read.length === 0) await new Promise(setImmediate);
+    stopping.abort();
+    await forgotten;
+    const left = await kept();
+    expect([read.length, left > 0 && left < 500]).toEqual([1, true]);
+
+    await forgetAnswers(at.ledger, Date.now() + 1);
+    expect(await kept()).toBe(0);
+    expect(read.filter((after) => after === undefined)).toHaveLength(1);
+  });
+
   test('a waiting call is woken when money comes back, and when none ever will', async () => {
     const facts = await addKey(at.ledger, { cap: 10 });
     const first = await at.ask(facts, { price: fixed(6) });
