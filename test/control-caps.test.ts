@@ -203,10 +203,15 @@ describe('jobs and workers', () => {
   it('a worker raises the cap of its own job, and only spends what an admin gave one', async () => {
     await control.worker.issueKey({ ...BODY, job_id: 'own' });
     expect((await control.worker.patchJob('own', { usd_cap: 101 })).usd_cap).toBe(101);
+    const { items } = await control.admin.listKeys({ job_id: 'own' });
+    expect((await control.worker.patchKey(items[0]!.key_id, { usd_cap: 102 })).usd_cap).toBe(102);
     await control.admin.issueKey({ ...BODY, job_id: 'given' });
-    await control.worker.issueKey({ ...BODY, job_id: 'given' });
+    const given = await control.worker.issueKey({ ...BODY, job_id: 'given' });
     expect((await control.worker.getJob('given')).usd_cap).toBe(100);
     expect((await apiError(control.worker.patchJob('given', { usd_cap: 101 }))).status).toBe(403);
+    // The key follows its job: by its id the same cap would be changed.
+    expect((await apiError(control.worker.patchKey(given.key_id, { usd_cap: 101 }))).status).toBe(403);
+    expect((await control.worker.patchKey(given.key_id, { expires_in: '9h' })).usd_cap).toBe(100);
   });
 });
 

@@ -25,7 +25,7 @@ import { adminOnly, authenticated, type Env, limitedBody, unambiguousBody } from
 import { issueKey, keyAbove } from './issue';
 import { invalidRequest, issuesOf, rightFields } from './issues';
 import { checkWorkerJob, jobBudget, patchJob } from './jobs';
-import { type Caller, keyFor, patchKey, renewKey, revokeKey, tokenOf } from './keys';
+import { type Caller, followedJob, keyFor, patchKey, renewKey, revokeKey, tokenOf } from './keys';
 import { listKeys, type Reader, summary } from './listings';
 import { prune } from './retention';
 import * as routes from './routes';
@@ -135,6 +135,10 @@ function addKeys(app: App, deps: ControlDeps): void {
     const { key_id: id } = c.req.valid('param');
     const { usd_cap: cap, expires_in: expiresIn } = c.req.valid('json');
     const caller = callerOf(c, options);
+    if (caller.role === 'worker' && cap !== undefined) {
+      const jobId = await ledger.submit((rows) => followedJob(rows, keyFor(rows, caller, id)));
+      if (jobId !== undefined) await checkWorkerJob(ledger.store, jobId, 'change');
+    }
     const patch = {
       capMicros: cap === undefined ? undefined : checkedMicros(cap),
       expiresMs: expiresIn === undefined ? undefined : durationMs(expiresIn),

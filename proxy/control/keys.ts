@@ -61,6 +61,11 @@ function capped(rows: Rows, key: KeyRow, capMicros: Micros): BudgetRow {
   return own;
 }
 
+/** The job that the key follows: whose cap is the key's, and is changed with it. Undefined: it has a cap of its own. */
+export function followedJob(rows: Rows, key: KeyRow): string | undefined {
+  return (ownBudget(rows, key).cap_micros === null && key.job_id) || undefined;
+}
+
 function laterExpiry(rows: Rows, now: number, key: KeyRow, expiresMs: number): number {
   const wanted = now + expiresMs;
   if (wanted <= key.expires_at) {
