@@ -3,6 +3,7 @@ import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { KeybrakeApiError, type KeybrakeClient } from '../proxy/client';
 import type { IssuedKey, IssueKeyBody } from '../proxy/contract';
+import { invalidInput, unknownField } from './inputIssues';
 import { deadCodeOf } from './tokens';
 import type { IssuedVault, IssueInput, KeyInput, KeyRequest, RaiseInput, RevokeInput, VaultSpend } from './types';
 
@@ -13,6 +14,7 @@ import type { IssuedVault, IssueInput, KeyInput, KeyRequest, RaiseInput, RevokeI
 export async function issue(client: KeybrakeClient, { request, identity, replaces }: IssueInput): Promise<IssuedVault> {
   const issuedIn = activityInfo().workflowExecution?.runId ?? '';
   if (replaces !== undefined && replaces.issuedIn === issuedIn) return unchanged(client, replaces);
+  checkOptions(request);
   const body = issueBody(request);
   if (replaces === undefined) {
     const first = await issueOnce(client, body, identity);
@@ -21,6 +23,30 @@ export async function issue(client: KeybrakeClient, { request, identity, replace
   const again = await issueOnce(client, body, `${identity}/${issuedIn}`);
   if (again !== undefined) return toVault(again, issuedIn);
   throw ApplicationFailure.nonRetryable('A key was issued to this run with another request.', 'keybrake.conflict');
+}
+
+const OPTIONS: Readonly<Record<keyof KeyRequest, true>> = {
+  vendor: true,
+  usdCap: true,
+  dailyUsdCap: true,
+  maxUsdPerCall: true,
+  allowedEndpoints: true,
+  ttl: true,
+  lease: true,
+  label: true,
+  jobId: true,
+  account: true,
+  parentKeyId: true,
+  fx: true,
+  metadata: true,
+};
+
+/** A misspelt option of `withVaultKey` that was ignored could be a cap that is not there. */
+function checkOptions(request: KeyRequest): void {
+  const known = { '': Object.keys(OPTIONS) };
+  const unknown = Object.keys(request).filter((name) => !Object.hasOwn(OPTIONS, name));
+  const issues = unknown.map((name) => unknownField('', name, known));
+  if (issues.length > 0) throw invalidInput(issues, 'The options of withVaultKey are');
 }
 
 /** Undefined: the idempotency key was used with another body, by a run before a reset. */

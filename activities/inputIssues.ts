@@ -7,10 +7,10 @@ import { FAILURES } from './codes';
 const NAME_CHARS_MAX = 60;
 
 /** The failure of a wrong input: one line a field; not retryable, since the same input stays wrong. */
-export function invalidInput(issues: readonly Issue[]): ApplicationFailure {
+export function invalidInput(issues: readonly Issue[], what = 'The input of pipelineRun is'): ApplicationFailure {
   const lines = issues.map(({ path, message }) => `${path === '' ? 'input' : path}: ${message}`);
   const places = lines.length === 1 ? 'one place' : `${lines.length} places`;
-  const heading = `The input of pipelineRun is wrong in ${places}:`;
+  const heading = `${what} wrong in ${places}:`;
   return ApplicationFailure.create({
     type: FAILURES.invalidInput,
     message: [heading, ...lines].join('\n'),

@@ -157,6 +157,11 @@ describe('withVaultKey', () => {
 
   test.each([
     { name: 'an unknown vendor', change: { vendor: 'acme' }, words: /vendor/ },
+    {
+      name: 'a misspelt cap',
+      change: { max_usd_per_call: 5 },
+      words: /max_usd_per_call: unknown field; did you mean maxUsdPerCall/,
+    },
     { name: 'a cap as text', change: { usdCap: '5' }, words: /usd_cap/ },
     { name: 'no time to live', change: { ttl: null }, words: /expires_in/ },
     { name: 'an unknown route', change: { allowedEndpoints: ['POST /v1/payment_intent'] }, words: /payment_intents/ },
