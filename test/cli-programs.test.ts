@@ -165,6 +165,11 @@ describe('worker', () => {
   });
 });
 
+test('dev: a folder of sources that is not there is told before anything starts', async () => {
+  const { code, stderr } = await keybrake(['dev', '--source-dir', 'nowhere'], { cwd: folder() });
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/--source-dir names nowhere, which is not a folder here/)]);
+});
+
 test('dev: everything is up, its printed environment works, keys survive a restart, Ctrl-C ends all', async () => {
   const cwd = folder();
   const args = ['dev', '--port', '0', '--temporal-port', '0', '--ui-port', '0'];

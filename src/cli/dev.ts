@@ -1,5 +1,5 @@
 /** `keybrake dev`: Temporal with its UI, stand-ins for the vendors, the proxy and a worker, in one terminal. */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
@@ -10,6 +10,7 @@ import { logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config'
 import type { DevStack } from '../devStack';
 import { createLogger } from '../log';
 import { randomSecret } from '../secrets';
+import { CliError } from './errors';
 import { untilSignalled } from './lifetime';
 import { print, printJson, tell } from './output';
 import { parsePort } from './parse';
@@ -43,6 +44,9 @@ export function addDev(program: Command): void {
 }
 
 async function dev(flags: Flags): Promise<void> {
+  if (statSync(flags.sourceDir, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw new CliError(`--source-dir names ${flags.sourceDir}, which is not a folder here: correct it, or make it.`);
+  }
   const signalled = untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order');
   await mkdir(flags.dir, { recursive: true });
   const keys = await readOrMakeKeys(join(flags.dir, 'dev.env'));
