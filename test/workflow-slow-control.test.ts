@@ -18,6 +18,7 @@ import {
   withWorker,
   writeSource,
 } from './support/temporal';
+import { userActivities } from './support/userActivities';
 
 let stack: Stack;
 
@@ -64,5 +65,52 @@ test('a run whose key dies while its calls end replays, so that it can still be 
       await Promise.all(runs);
     },
     { plugin, worker: { interceptors } },
+  );
+});
+
+/** The workflow has heard of its guard's end, and of it alone, for two of its tasks. */
+async function guardEnded(workflowId: string): Promise<boolean> {
+  const { events = [] } = await stack.client.workflow.getHandle(workflowId).fetchHistory();
+  const guard = events?.find(
+    (event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'keybrake.guard',
+  );
+  const end = events?.findIndex(({ activityTaskCompletedEventAttributes: completed }) =>
+    completed?.scheduledEventId?.equals(guard?.eventId ?? 0),
+  );
+  const tasks = events?.slice(end).filter((event) => event.workflowTaskCompletedEventAttributes);
+  return end !== undefined && end > 0 && (tasks?.length ?? 0) >= 2;
+}
+
+test('a function that has ended does not fail because its guard sees the key revoked before the answer to that comes', async () => {
+  const late: WorkerInterceptors = {
+    activity: [
+      () => ({
+        inbound: {
+          async execute(input, next) {
+            const answer = await next(input);
+            const { activityType, workflowExecution } = Context.current().info;
+            if (activityType === 'keybrake.revoke') await eventually(() => guardEnded(workflowExecution!.workflowId));
+            return answer;
+          },
+        },
+      }),
+    ],
+  };
+  const worker = {
+    interceptors: late,
+    workflowsPath: require.resolve('./support/userWorkflows'),
+    activities: userActivities({ keyIds: new Set() }),
+  };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const workflowId = `late-${taskQueue}`;
+      const args = [['late_1', 'late_2'], 100];
+      const options = { workflowId, taskQueue, args, workflowTaskTimeout: '1s' as const };
+      const handle = await stack.client.workflow.start('chargeAll', options);
+      expect(await handle.result()).toMatchObject({ done: 2 });
+      expect(await failedTasks(handle)).toEqual([]);
+    },
+    { worker },
   );
 });

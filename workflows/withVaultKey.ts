@@ -6,6 +6,7 @@ import {
   ApplicationFailure,
   CancellationScope,
   CancelledFailure,
+  patched,
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -76,6 +77,9 @@ function checked(options: VaultKeyOptions | null | undefined): VaultKeyOptions {
 
 type Settled<T> = { readonly value: T } | { readonly error: unknown };
 
+/** A run from before was stopped by its own revocation, where its guard was quicker. */
+const CLOSING = 'keybrake.closing';
+
 class OpenVault {
   readonly #label: string;
   readonly #jobId: string;
@@ -84,6 +88,8 @@ class OpenVault {
   #key: RunKey | undefined;
   #stop: { readonly code: StopCode; readonly reason?: string } | undefined;
   #revokeAsked: { readonly reason: string } | undefined;
+  /** The function has ended and its key is being revoked. */
+  #closing = false;
   #ended = false;
   readonly #context: VaultContext;
 
@@ -150,6 +156,7 @@ class OpenVault {
       // Read first: afterwards every key is revoked. A call may have met the cap without telling anyone.
       const before = await key.spend(SPEND_TIMEOUT_MS).catch(() => undefined);
       this.#stop ??= stopIn(before);
+      this.#closing = true;
       await key.revoke(this.#stop?.reason ?? this.#stop?.code ?? 'The function has ended.');
       this.#ended = true;
       key.unguard();
@@ -163,6 +170,8 @@ class OpenVault {
   async #refused(code: StopCode, keyId: string): Promise<boolean> {
     const key = this.#openKey();
     if (this.#stop !== undefined || this.#ended) return false;
+    // The guard can see the key dead before the workflow hears that it has revoked it.
+    if (this.#closing && patched(CLOSING)) return false;
     if (code !== 'cap_exhausted' && (await key.replace(keyId))) {
       key.guard((again, id) => void this.#refused(again, id));
       return true;
