@@ -19,6 +19,9 @@ export interface Judged {
   readonly first: boolean;
 }
 
+const RELEASED = { state: 'released' } as const;
+const RELEASED_BY_FIRST_SEND = { state: 'released', ofFirstSend: true } as const;
+
 /**
  * 2xx and 402 settle; a clear refusal in the vendor's own shape to the first send, or nothing sent, releases; all else
  * is unknown. A vendor whose 402 is such a refusal (out of credit) says so in its table. A free call has no money to
@@ -26,7 +29,7 @@ export interface Judged {
  */
 export function judge({ sent, vendor, route, price, request, terms, first }: Judged): Verdict {
   const free = price.kind === 'free';
-  const released = { state: 'released', ...(!free && { ofFirstSend: true }) } as const;
+  const released = free ? RELEASED : RELEASED_BY_FIRST_SEND;
   if (sent.kind === 'unsent') {
     const none = { httpStatus: null, code: 'upstream_unreachable' };
     return first || free ? { ...released, ...none } : { state: 'unknown', ...none };

@@ -8,6 +8,7 @@ import { openPostgres, type SharedStore } from '../proxy/stores/postgres/postgre
 import type { CallQuery } from '../proxy/stores/store';
 import { addKey, fixed, reserveInput } from './support/ledger';
 import { cluster } from './support/postgres';
+import { eventually } from './support/temporal';
 
 const CALLS = 20_000;
 const LIMIT = 50;
@@ -17,12 +18,13 @@ const idOf = (call: number) => `call_${String(call).padStart(26, '0')}`;
 
 let store: SharedStore;
 let pool: pg.Pool;
+let url: string;
 let keyIds: string[];
 beforeAll(async () => {
   const server = await cluster();
-  const url = await server.newDatabase();
+  url = await server.newDatabase();
   store = await openPostgres(url);
-  pool = openPool(url);
+  const filling = openPool(url);
   const ledger = new Ledger(store);
   // Two jobs of two keys; the second job's calls come after those of the first.
   const keys = await Promise.all(
@@ -31,17 +33,21 @@ beforeAll(async () => {
   keyIds = keys.map(({ keyId }) => keyId);
   await ledger.hold((rows, now) => reserve(rows, now, reserveInput(keys[0]!, { price: fixed(1) })));
   // Nobody has told the planner what the tables hold, as in the first minute of a large run.
-  await pool.query(
+  await filling.query(
     `ALTER TABLE calls SET (autovacuum_enabled = false); ALTER TABLE keys SET (autovacuum_enabled = false)`,
   );
-  await pool.query(
+  await filling.query(
     `INSERT INTO calls SELECT (jsonb_populate_record(c, jsonb_build_object(
        'call_id', 'call_' || lpad(g::text, 26, '0'), 'key_id', ($1::text[])[1 + g % 2 + (g * 2 / $2) * 2],
        'state', CASE WHEN g % 997 = 0 THEN 'refused' WHEN g % 3 = 0 THEN 'replayed' ELSE 'settled' END,
        'record_id', 'r' || g))).* FROM calls c, generate_series(0, $2 - 1) g`,
     [keyIds, CALLS],
   );
-  await pool.query("DELETE FROM calls WHERE state = 'held'");
+  await filling.query("DELETE FROM calls WHERE state = 'held'");
+  await filling.query("UPDATE keys SET issued_by = 'worker'");
+  // A connection that ends has told the server what it read.
+  await filling.end();
+  pool = openPool(url);
 });
 afterAll(async () => {
   await pool.end();
@@ -84,6 +90,23 @@ const FILTERS = {
   'a label and a common state': { label: 'test', state: 'replayed' },
 } as const satisfies Record<string, Partial<CallQuery>>;
 const WHERE = [undefined, idOf(CALLS / 4), idOf(CALLS / 2), idOf((CALLS * 3) / 4)];
+
+test('a page that the store lists reads a page of each key at most', async () => {
+  const read = async () => {
+    const { rows } = await pool.query("SELECT idx_tup_fetch AS read FROM pg_stat_user_tables WHERE relname = 'calls'");
+    return (rows as { read: number }[])[0]!.read;
+  };
+  const before = await read();
+  const other = await openPostgres(url);
+  const page = await other.listCalls({ job_id: 'one', order: 'oldest', limit: LIMIT });
+  await other.close();
+  expect(page).toHaveLength(LIMIT);
+  const after = await eventually(async () => {
+    const now = await read();
+    return now > before && now;
+  });
+  expect(after - before).toBeLessThanOrEqual(KEYS * LIMIT);
+});
 
 describe.each(['unknown', 'known'])('tables that are %s to the planner', (what) => {
   beforeAll(async () => {

@@ -1,4 +1,4 @@
-/** The listings as SQL, the same for each store; values stand where the `?` are. */
+/** The listings as SQL, the same for each store but for the calls of a run; values stand where the `?` are. */
 import type { PrunedKind } from '../retention';
 import type { CallQuery, KeyQuery, LateQuery, OldQuery } from './store';
 import { TABLES } from './tables';
@@ -25,6 +25,11 @@ function keysOf(query: CallQuery) {
   return (['label', 'job_id', 'key_id'] as const).filter((name) => query[name] !== undefined);
 }
 
+/** In one of the states of `calls_open`. */
+function isOpen({ state }: CallQuery): boolean {
+  return state === 'held' || state === 'unknown';
+}
+
 /** In one of the states of `calls_over` and `calls_over_by_key`. */
 function isOver({ state }: CallQuery): boolean {
   return state === 'refused' || state === 'replayed' || state === 'released';
@@ -49,7 +54,7 @@ export function callsSql(query: CallQuery): Sql {
   add('c.record_id = ?', query.record_id);
   add('c.vendor_id = ?', query.vendor_id);
   // As the partial indices say it. Where a record or an object narrows, that one's index is the better one.
-  if (query.state === 'held' || query.state === 'unknown') where.push("c.state IN ('held', 'unknown')");
+  if (isOpen(query)) where.push("c.state IN ('held', 'unknown')");
   else if (isOver(query) && !ofOne(query)) where.push(`c.${keysOf(query).length > 0 ? OVER_OF_KEY : OVER}`);
   add('k.issued_by = ?', query.issued_by);
   add(query.order === 'newest' ? 'c.call_id < ?' : 'c.call_id > ?', query.after);
@@ -71,8 +76,7 @@ export function callsByKeySql(query: CallQuery): Sql {
   const { state, after, limit } = query;
   const ofKey = keysOf(query);
   // What another index narrows to a few is sorted at once.
-  const narrow = ofOne(query) || state === 'held' || state === 'unknown';
-  if (ofKey.length === 0 || narrow) return callsSql(query);
+  if (ofKey.length === 0 || ofOne(query) || isOpen(query)) return callsSql(query);
   const keys = [...ofKey, ...(query.issued_by === undefined ? [] : (['issued_by'] as const))];
   const newest = query.order === 'newest';
   const direction = newest ? 'DESC' : 'ASC';
