@@ -25,28 +25,46 @@ export async function issue(client: KeybrakeClient, { request, identity, replace
   throw ApplicationFailure.nonRetryable('A key was issued to this run with another request.', 'keybrake.conflict');
 }
 
-const OPTIONS: Readonly<Record<keyof KeyRequest, true>> = {
-  vendor: true,
-  usdCap: true,
-  dailyUsdCap: true,
-  maxUsdPerCall: true,
-  allowedEndpoints: true,
-  ttl: true,
-  lease: true,
-  label: true,
-  jobId: true,
-  account: true,
-  parentKeyId: true,
-  fx: true,
-  metadata: true,
+/** The field of the proxy's request that each option of `withVaultKey` stands for. */
+const FIELDS: Readonly<Record<keyof KeyRequest, keyof IssueKeyBody>> = {
+  vendor: 'vendor',
+  usdCap: 'usd_cap',
+  dailyUsdCap: 'daily_usd_cap',
+  maxUsdPerCall: 'max_usd_per_call',
+  allowedEndpoints: 'allowed_endpoints',
+  ttl: 'expires_in',
+  lease: 'lease',
+  label: 'agent_run_label',
+  jobId: 'job_id',
+  account: 'account',
+  parentKeyId: 'parent_key_id',
+  fx: 'fx',
+  metadata: 'metadata',
 };
 
 /** A misspelt option of `withVaultKey` that was ignored could be a cap that is not there. */
 function checkOptions(request: KeyRequest): void {
-  const known = { '': Object.keys(OPTIONS) };
-  const unknown = Object.keys(request).filter((name) => !Object.hasOwn(OPTIONS, name));
+  const known = { '': Object.keys(FIELDS) };
+  const unknown = Object.keys(request).filter((name) => !Object.hasOwn(FIELDS, name));
   const issues = unknown.map((name) => unknownField('', name, known));
   if (issues.length > 0) throw invalidInput(issues, 'The options of withVaultKey are');
+}
+
+function issueBody(request: KeyRequest): IssueKeyBody {
+  const given = Object.entries(request).filter(([, value]) => value !== undefined);
+  // The proxy checks the values: they come from a user's code, whose types may not have been checked.
+  return Object.fromEntries(given.map(([name, value]) => [FIELDS[name as keyof KeyRequest], value])) as never;
+}
+
+/** The proxy's error with the names of its fields as the options are named: `usdCap` for `usd_cap`. */
+function inOptions({ status, code, message, issues, cause }: KeybrakeApiError): KeybrakeApiError {
+  const words = (text: string): string =>
+    Object.entries(FIELDS).reduce(
+      (told, [option, field]) => told.replaceAll(new RegExp(`\\b${field}\\b`, 'g'), option),
+      text,
+    );
+  const named = issues.map(({ path, message: told }) => ({ path: words(path), message: words(told) }));
+  return new KeybrakeApiError(status, code, words(message), named, cause);
 }
 
 /** Undefined: the idempotency key was used with another body, by a run before a reset. */
@@ -57,7 +75,7 @@ async function issueOnce(client: KeybrakeClient, body: IssueKeyBody, key: string
     if (error instanceof KeybrakeApiError && error.code === 'conflict' && /another body/.test(error.message)) {
       return undefined;
     }
-    throw error;
+    throw error instanceof KeybrakeApiError ? inOptions(error) : error;
   }
 }
 
@@ -78,25 +96,6 @@ function toVault(key: IssuedKey, issuedIn: string): IssuedVault {
     leaseMs: (key.lease_seconds ?? 0) * 1_000,
     expiresAt: key.expires_at,
     fresh: true,
-  };
-}
-
-function issueBody(request: KeyRequest): IssueKeyBody {
-  const { vendor, account, fx, metadata } = request;
-  return {
-    vendor,
-    allowed_endpoints: request.allowedEndpoints,
-    expires_in: request.ttl,
-    agent_run_label: request.label,
-    job_id: request.jobId,
-    ...(request.usdCap !== undefined && { usd_cap: request.usdCap }),
-    ...(request.dailyUsdCap !== undefined && { daily_usd_cap: request.dailyUsdCap }),
-    ...(request.lease !== undefined && { lease: request.lease }),
-    ...(request.maxUsdPerCall !== undefined && { max_usd_per_call: request.maxUsdPerCall }),
-    ...(request.parentKeyId !== undefined && { parent_key_id: request.parentKeyId }),
-    ...(account !== undefined && { account }),
-    ...(fx !== undefined && { fx }),
-    ...(metadata !== undefined && { metadata }),
   };
 }
 
