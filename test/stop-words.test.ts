@@ -4,6 +4,7 @@ import {
   customers,
   eventually,
   inputFor,
+  type RunHandle,
   type Stack,
   startRun,
   startStack,
@@ -39,18 +40,62 @@ test('a run that met its daily cap, or the cap of a key above, does not say that
   });
 });
 
-test('a run that waits at its daily cap says that no raise helps before the next day', async () => {
-  await withWorker(stack, async (taskQueue) => {
-    const handle = await run(taskQueue, { dailyUsdCap: 20 }, { onCapExhausted: 'pause' });
-    const waiting = await eventually(async () => {
-      const { phase, keyState, reason } = await handle.query(statusQuery);
-      return phase === 'waiting_for_cap' && keyState === 'exhausted' && reason;
-    });
-    expect(waiting).toMatch(/^The daily cap of \$20\.00 is spent: it is free again at 00:00 UTC; then send .*raiseCap/);
-    await handle.signal('revoke');
-    await handle.result();
-  });
+test('a run that waits at its daily cap goes on by itself on the next UTC day', async () => {
+  const setup = { plugin: { limits: { spendPollMs: 300 } } };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const terms = { dailyUsdCap: 20, ttl: '4d', lease: '3d' };
+      const handle = await run(taskQueue, terms, { onCapExhausted: 'pause' });
+      const waiting = await waits(handle);
+      expect(waiting).toMatch(
+        /^The daily cap of \$20\.00 is spent: it is free again at 00:00 UTC, and the run goes on then/,
+      );
+      const now = Date.now.bind(Date);
+      let aheadMs = 0;
+      const clock = jest.spyOn(Date, 'now').mockImplementation(() => now() + aheadMs);
+      try {
+        aheadMs = 24 * 3_600_000;
+        await eventually(async () => (await handle.query(statusQuery)).records.succeeded === 4);
+        await waits(handle);
+        aheadMs *= 2;
+        const report = await handle.result();
+        expect([report.status, report.records.succeeded, report.spend?.settled_usd]).toEqual(['completed', 6, 60]);
+      } finally {
+        clock.mockRestore();
+      }
+    },
+    setup,
+  );
 });
+
+test('a run that waits at the cap of a key above goes on once that is raised', async () => {
+  const terms = { vendor: 'stripe', allowed_endpoints: ['POST /v1/payment_intents'], expires_in: '1h' };
+  const above = await stack.proxy.client.issueKey({ ...terms, usd_cap: 20, agent_run_label: 'above' });
+  const setup = { plugin: { limits: { spendPollMs: 300 } } };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const handle = await run(taskQueue, { parentKeyId: above.key_id }, { onCapExhausted: 'pause' });
+      expect(await waits(handle)).toMatch(/above this key, is spent: once it is raised the run goes on/);
+      await stack.proxy.client.patchKey(above.key_id, { usd_cap: 40 });
+      await eventually(async () => (await handle.query(statusQuery)).records.succeeded === 4);
+      await waits(handle);
+      await stack.proxy.client.patchKey(above.key_id, { usd_cap: 400 });
+      const report = await handle.result();
+      expect([report.status, report.records.succeeded, report.spend?.settled_usd]).toEqual(['completed', 6, 60]);
+    },
+    setup,
+  );
+});
+
+/** Why the run waits, once it knows which cap is spent. */
+function waits(handle: RunHandle): Promise<string | null> {
+  return eventually(async () => {
+    const { phase, keyState, reason } = await handle.query(statusQuery);
+    return phase === 'waiting_for_cap' && keyState === 'exhausted' && reason;
+  });
+}
 
 const key = { vendor: 'stripe', usdCap: 5, allowedEndpoints: [], ttlMs: 1, leaseMs: 1 } as const;
 const plan = { jobId: 'job', key, onCapExhausted: 'pause' } as const;
@@ -62,11 +107,20 @@ test.each([
   ['job other', /^The cap of job other, above this key, is spent: raise it first; then send/],
   ['day key_2:2026-11-24', /^The daily cap of key_2, above this key, is spent: it is free again at 00:00 UTC; then/],
 ])('the budget %s is named by what can be done about it', (exhaustedBy, words) => {
-  expect(stopWords('cap_exhausted', { plan, keyId: 'key_1', capUsd: 5, exhaustedBy })).toMatch(words);
+  const facts = { plan, keyId: 'key_1', capUsd: 5, exhaustedBy, seesFreeCap: false };
+  expect(stopWords('cap_exhausted', facts)).toMatch(words);
+});
+
+test.each([
+  ['job other', /^The cap of job other, above this key, is spent: once it is raised the run goes on; or send/],
+  ['day key_2:2026-11-24', /is spent: it is free again at 00:00 UTC, and the run goes on then; or send/],
+])('of the budget %s is said that the run goes on by itself', (exhaustedBy, words) => {
+  const facts = { plan, keyId: 'key_1', capUsd: 5, exhaustedBy, seesFreeCap: true };
+  expect(stopWords('cap_exhausted', facts)).toMatch(words);
 });
 
 test('of several caps, none is named before it is known which is spent', () => {
   const both = { ...plan, key: { ...key, dailyUsdCap: 3 } };
-  const facts = { plan: both, keyId: 'key_1', capUsd: 5, exhaustedBy: null };
+  const facts = { plan: both, keyId: 'key_1', capUsd: 5, exhaustedBy: null, seesFreeCap: true };
   expect(stopWords('cap_exhausted', facts)).toMatch(/^A cap is spent: send the update raiseCap/);
 });

@@ -87,7 +87,8 @@ function newCap(run: Run, argument: unknown): number {
     throw refusal(`The run is ending${stop === undefined ? '' : ` (${stop.status})`}: start it again with its jobId.`);
   }
   if (gate === undefined) throw refusal(NOT_YET);
-  if (capUsd === null) throw refusal('The key has a daily cap alone, which raiseCap does not change.');
+  if (capUsd === null)
+    throw refusal('The key has a daily cap alone, which raiseCap does not change: it is free again at 00:00 UTC.');
   const usd = usdIn(argument);
   const micros = usdToMicros(usd);
   const presentMicros = usdToMicros(capUsd) ?? 0;

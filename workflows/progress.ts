@@ -3,11 +3,14 @@ import { callActivity, CONTROL, controlId } from './calls';
 import type { RunKey } from './key';
 import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import { ACTIVITIES } from '../activities/contract/plan';
-import type { Run } from './run';
+import type { Run, Wait } from './run';
 import { until } from './waiting';
 
-/** A gap of a thirtieth of the run's age: about 160 readings in 4 hours, 220 in a day. */
+/** A gap of a thirtieth of the run's age, or of its wait at a cap: about 160 readings in 4 hours, 220 in a day. */
 const AGE_PART = 30;
+const DAY_MS = 86_400_000;
+/** The proxy's clock, by which a day ends, may be behind the workflow's. */
+const CLOCK_MARGIN_MS = 2_000;
 
 /** Polls until the run winds up. A reading that fails is left out: the next one tells. */
 export function watchSpend(run: Run, plan: LimitedPlan): void {
@@ -17,11 +20,16 @@ export function watchSpend(run: Run, plan: LimitedPlan): void {
 async function poll(run: Run, plan: LimitedPlan): Promise<void> {
   const startedAt = Date.now();
   const firstGapMs = limitsOf(plan).spendPollMs;
+  let asked: Wait | undefined;
   for (;;) {
-    const gapMs = Math.max(firstGapMs, (Date.now() - startedAt) / AGE_PART);
-    if (await until(() => run.ending, Math.round(gapMs))) return;
+    const gapMs = Math.max(firstGapMs, (Date.now() - (run.wait?.since ?? startedAt)) / AGE_PART);
+    const untilFreeMs = run.wait === undefined ? gapMs : Math.max(firstGapMs, untilNextDay());
+    // At a cap the proxy is asked at once which one is spent: until that was heard, nothing tells that it is free again.
+    const anew = (): boolean => run.wait !== undefined && run.wait !== asked;
+    await until(() => run.ending || anew(), Math.round(Math.min(gapMs, untilFreeMs)));
     const { key } = run;
-    if (key === undefined) return;
+    if (run.ending || key === undefined) return;
+    asked = run.wait;
     const spend = await readSpend(run, key);
     if (spend !== undefined && !run.ending) run.learn(spend, key.id);
   }
@@ -46,4 +54,9 @@ async function readSpend(run: Run, key: RunKey) {
   } catch {
     return undefined;
   }
+}
+
+/** Milliseconds until daily caps are free again, at 00:00 UTC. */
+function untilNextDay(): number {
+  return DAY_MS - (Date.now() % DAY_MS) + CLOCK_MARGIN_MS;
 }

@@ -1,5 +1,5 @@
 /** The state of one run, changed by its handlers, its calls and its guard, and shown by `status` and the details. */
-import { CancellationScope, setCurrentDetails } from '@temporalio/workflow';
+import { CancellationScope, patched, setCurrentDetails } from '@temporalio/workflow';
 import type { ApplicationFailure } from '@temporalio/workflow';
 import type { TerminalRefusal } from '../proxy/contract';
 import type { Counts, VaultSpend } from '../activities/types';
@@ -27,6 +27,17 @@ const STATUS_OF = {
   key_invalid: 'failed',
 } as const satisfies Record<TerminalRefusal, RunStatus>;
 
+/** Histories from before it wait at a cap for a raise alone. */
+const CAP_FREE = 'keybrake.cap-free';
+const DAY_MS = 86_400_000;
+
+/** A run that waits at a spent cap, `onCapExhausted: "pause"`. */
+export interface Wait {
+  readonly since: number;
+  /** The proxy has said that the cap is spent: once it says that the key is active, it is free again. */
+  spent: boolean;
+}
+
 export class Run {
   /** Every activity and child that does the records' work runs in it. Only the run's end cancels it. */
   readonly work = new CancellationScope();
@@ -36,6 +47,8 @@ export class Run {
    * a replay has not heard of the patch yet.
    */
   readonly together = sendsTogether();
+  /** Does the run see by itself that the cap at which it waits is free again? Asked at the start, as `together`. */
+  readonly #seesFreeCap = patched(CAP_FREE);
   /** Of the records that the root runs itself. */
   readonly counts: Record<Outcome, number> = noOutcomes();
   /** Of each shard, as last heard. */
@@ -47,6 +60,8 @@ export class Run {
   inFlight = 0;
   /** A `pause` that came before there was a gate. */
   pausedEarly = false;
+  /** Set while the run waits at its cap. */
+  wait: Wait | undefined;
   /** Tells running shards what changed. */
   broadcast: (control: Control) => void = () => undefined;
   #ending = false;
@@ -116,8 +131,7 @@ export class Run {
   /** The cap is now so many dollars: refused records go again. */
   raised(capUsd: number | null): void {
     this.#capUsd = capUsd;
-    this.gate?.release();
-    this.#tell();
+    this.#release();
   }
 
   /** What the proxy says of the key. A cap that was raised elsewhere is news too. */
@@ -127,7 +141,16 @@ export class Run {
     if (spend.state === 'revoked') void this.keyDied('key_revoked', keyId);
     const raised = spend.capUsd !== null && (this.#capUsd === null || spend.capUsd > this.#capUsd);
     if (raised && spend.state === 'active') this.raised(spend.capUsd);
+    else if (this.#isFree(spend)) this.#release();
     this.show();
+  }
+
+  /** The daily cap at which the run waited is free again, or somebody raised that of a key above. */
+  #isFree({ state }: VaultSpend): boolean {
+    const { wait } = this;
+    if (wait === undefined) return false;
+    if (state === 'exhausted') wait.spent = true;
+    return state === 'active' && (wait.spent || dayOf(wait.since) !== dayOf(Date.now()));
   }
 
   /** A key that no further call can use: another one after a reset, else the end. */
@@ -137,6 +160,7 @@ export class Run {
     try {
       if (await key.replace(keyId)) {
         if (gate.keyId === key.id) return;
+        this.wait = undefined;
         gate.release(key.id);
         this.#guard(key);
         this.#tell();
@@ -206,7 +230,15 @@ export class Run {
     const waits = code === 'cap_exhausted' && this.plan?.onCapExhausted === 'pause';
     if (code !== 'cap_exhausted') void this.keyDied(code, this.gate?.keyId ?? '');
     else if (!waits) this.end({ status: 'cap_exhausted', reason: this.#wordsFor(code) });
+    else if (this.#seesFreeCap) this.wait = { since: Date.now(), spent: false };
     this.show();
+  }
+
+  /** Refused records go again. */
+  #release(): void {
+    this.wait = undefined;
+    this.gate?.release();
+    this.#tell();
   }
 
   #tell(): void {
@@ -216,6 +248,17 @@ export class Run {
 
   #wordsFor(code: TerminalRefusal): string {
     const { plan, key, spend } = this;
-    return stopWords(code, { plan, keyId: key?.id, capUsd: this.#capUsd, exhaustedBy: spend?.exhaustedBy ?? null });
+    return stopWords(code, {
+      plan,
+      keyId: key?.id,
+      capUsd: this.#capUsd,
+      exhaustedBy: spend?.exhaustedBy ?? null,
+      seesFreeCap: this.#seesFreeCap,
+    });
   }
+}
+
+/** The UTC day, as a number: by it the proxy counts daily caps. */
+function dayOf(ms: number): number {
+  return Math.floor(ms / DAY_MS);
 }

@@ -9,6 +9,8 @@ export interface StopFacts {
   readonly capUsd: number | null;
   /** The budget that the proxy has latched, as far as is known: `job …`, `key key_…`, `day key_…:2026-11-24`. */
   readonly exhaustedBy: string | null;
+  /** Does a run that waits go on by itself once that budget has room again? */
+  readonly seesFreeCap: boolean;
 }
 
 /** What stops a run, and how to go on. */
@@ -32,6 +34,13 @@ function capWords(facts: StopFacts, again: string): string {
   }
   const orEnd = 'or the signal revoke to end.';
   if (raised === 'here') return `${cap} is spent: send the update raiseCap to go on, ${orEnd}`;
+  if (facts.seesFreeCap) {
+    const free =
+      raised === 'there'
+        ? 'once it is raised the run goes on'
+        : 'it is free again at 00:00 UTC, and the run goes on then';
+    return `${cap} is spent: ${free}; or send the signal revoke to end.`;
+  }
   const first = raised === 'there' ? 'raise it first' : 'it is free again at 00:00 UTC';
   return `${cap} is spent: ${first}; then send the update raiseCap, whatever the higher cap, to go on, ${orEnd}`;
 }
