@@ -32,6 +32,10 @@ export interface TemporalDev {
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 const PORT_TRIES = 3;
+/** The server takes ports for its own services too, and panics where it gets none. */
+const PORT_LOST = /address already in use|^panic: .*port/im;
+/** Of what a server said that ended: a panic says what is wrong first, an error last. */
+const SAID_CHARS = 2_000;
 
 /** Starts a dev server and waits until its default namespace answers. */
 export async function startTemporalDev(options: TemporalDevOptions = {}): Promise<TemporalDev> {
@@ -41,7 +45,7 @@ export async function startTemporalDev(options: TemporalDevOptions = {}): Promis
       return await startOnce(cli, options);
     } catch (error) {
       // A port that was free a moment ago may be taken by now; one that the caller chose stays taken.
-      if (attempt >= PORT_TRIES || options.port || !/address already in use/i.test(String(error))) {
+      if (attempt >= PORT_TRIES || options.port || !PORT_LOST.test(String(error))) {
         throw error;
       }
     }
@@ -107,11 +111,12 @@ function serverArgs(options: TemporalDevOptions, port: number, uiPort: number | 
   ];
 }
 
-/** Rejects when the process ends, with the end of what it said. */
+/** Rejects when the process ends, with the beginning and the end of what it said. */
 async function died(child: ChildProcess): Promise<never> {
   let said = '';
   child.stderr?.on('data', (chunk) => {
-    said = (said + String(chunk)).slice(-2_000);
+    said += String(chunk);
+    if (said.length > 2 * SAID_CHARS) said = said.slice(0, SAID_CHARS) + said.slice(-SAID_CHARS);
   });
   const [code] = (await Promise.race([once(child, 'exit'), once(child, 'error')])) as [unknown];
   throw new Error(`The Temporal dev server ended at its start (${String(code)}). ${said.trim()}`);

@@ -104,6 +104,22 @@ test('a chosen port that is taken is told, not replaced', async () => {
   }
 });
 
+test('a port that was lost to somebody else is replaced, though the server says so before a long trace', async () => {
+  const cli = await resolveTemporalCli();
+  const lost = join(folder(), 'temporal');
+  const trace = 'goroutine 1 [running]: somewhere in the server'.padEnd(5_000, '.');
+  const script = `[ "$1" = --version ] || [ -e "$0.lost" ] && exec ${cli} "$@"
+    touch "$0.lost"; echo "panic: listen tcp: bind: address already in use" >&2; echo "${trace}" >&2; exit 2`;
+  writeFileSync(lost, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  process.env['TEMPORAL_CLI_PATH'] = lost;
+  try {
+    await (await startTemporalDev()).stop();
+    expect(existsSync(`${lost}.lost`)).toBe(true);
+  } finally {
+    delete process.env['TEMPORAL_CLI_PATH'];
+  }
+});
+
 test('the dev server ends with the process that started it, however that ends', async () => {
   const script = `require(${JSON.stringify(join(__dirname, '../lib/src/temporalDev'))}).startTemporalDev()
     .then(({ pid }) => { console.log(pid); process.kill(process.pid, 'SIGKILL'); })`;
