@@ -3,6 +3,7 @@ import { matchRoute, readPath, readRequest } from '../proxy/reading';
 import { twilioWith } from '../proxy/vendors/twilio';
 import { segmentsOf } from '../proxy/vendors/twilio-price';
 import type { Pricing } from '../proxy/vendors/vendor';
+import { segmentsOf as billedSegments } from '../src/sandbox/twilio/segments';
 
 const AC = `AC${'0'.repeat(32)}`;
 const MESSAGES = `/2010-04-01/Accounts/${AC}/Messages.json`;
@@ -10,7 +11,7 @@ const CALLS = `/2010-04-01/Accounts/${AC}/Calls.json`;
 const twilio = twilioWith({
   sms: { GB: 52_400, '+4477': 60_000, '+8816': 1_500_000 },
   whatsapp: 140_000,
-  content: { US: 300_000 },
+  content: { US: 300_000, AT: 300_000 },
   call_minute: { US: 20_000 },
   call_seconds_max: 90,
   verify: { sms: 130_000, call: { US: 200_000 }, email: 60_000 },
@@ -52,6 +53,9 @@ describe('segments are those that Twilio bills', () => {
     // Without smart encoding the curly quote makes it UCS-2: a service may have that off.
     [`’${'x'.repeat(70)}`, 2],
     ['…'.repeat(70), 2],
+    // One character to a reader, and not torn apart by the library, but many to Twilio.
+    [`a${'\u0301'.repeat(1599)}`, 24],
+    ['👨‍'.repeat(400), 19],
   ])('%#', (text, count) => {
     expect(segmentsOf(text)).toBe(count);
   });
@@ -64,6 +68,17 @@ describe('segments are those that Twilio bills', () => {
         const many = gsm.test(text) ? 153 : 67;
         const least = text.length <= single ? 1 : Math.ceil(text.length / many);
         expect(segmentsOf(text)).toBeGreaterThanOrEqual(least);
+      }),
+    );
+  });
+
+  test('they are never fewer than those that the stand-in bills, with and without smart encoding', () => {
+    const unit = fc.constantFrom('a', '€', 'д', '\u0301', '\u200d', '👨', '🇦', '\r\n', '’', '\u00bc');
+    fc.assert(
+      fc.property(fc.array(fc.tuple(unit, fc.integer({ min: 1, max: 200 })), { maxLength: 8 }), (runs) => {
+        const text = runs.map(([one, times]) => one.repeat(times)).join('');
+        const billed = [false, true].map((smart) => billedSegments(text, smart).segments);
+        expect(segmentsOf(text)).toBeGreaterThanOrEqual(Math.max(...billed));
       }),
     );
   });
@@ -83,6 +98,16 @@ describe('a message costs its segments at the price of its destination', () => {
     ['a picture', { To: '+14155550100', From, Body: 'hi', MediaUrl: 'https://a.test/b.png' }, 50_000],
     ['two pictures', { To: '+14155550100', From, MediaUrl: ['https://a.test/1', 'https://a.test/2'] }, 50_000],
     ['sent as MMS', { To: '+14155550100', From, Body: 'hi', SendAsMms: 'true' }, 50_000],
+    // Where a carrier takes no pictures, Twilio sends the text with a link to each, and bills its segments.
+    [
+      'a picture with a long text',
+      { To: '+14155550100', From, Body: 'x'.repeat(306), MediaUrl: 'https://a.test' },
+      60_000,
+    ],
+    ['MMS with a long text', { To: '+14155550100', From, Body: 'x'.repeat(1600), SendAsMms: 'true' }, 220_000],
+    ['MMS, said in another way', { To: '+14155550100', From, Body: 'x'.repeat(1600), SendAsMms: 'False' }, 220_000],
+    ['an empty picture', { To: '+14155550100', From, Body: 'x'.repeat(1600), MediaUrl: '' }, 220_000],
+    ['an empty template', { To: '+14155550100', From, Body: 'д'.repeat(1600), ContentSid: '' }, 480_000],
     ['a template', { To: '+14155550100', From, ContentSid: 'HX1', ContentVariables: '{}' }, 300_000],
     ['WhatsApp, anywhere', { To: 'whatsapp:+4366012345678', From, Body: 'hi' }, 140_000],
     ['a template on WhatsApp', { To: 'whatsapp:+14155550100', From, ContentSid: 'HX1' }, 140_000],
@@ -98,6 +123,7 @@ describe('a message costs its segments at the price of its destination', () => {
     ['a premium number', { To: '+449012345678', Body: 'x' }, /numbers that begin with \+44901/],
     ['a personal number', { To: '+447012345678', Body: 'x' }, /sms\."\+44701"/],
     ['a picture there', { To: '+442071838750', MediaUrl: 'https://a.test' }, /prices\.twilio\.mms\.GB/],
+    ['a text beside a template', { To: '+4366012345678', ContentSid: 'HX1', Body: 'x' }, /prices\.twilio\.sms\.AT/],
     ['a template there', { To: '+442071838750', ContentSid: 'HX1' }, /prices\.twilio\.content\.GB/],
     ['Messenger', { To: 'messenger:123', Body: 'x' }, /prices\.twilio\.messenger/],
     ['RCS', { To: 'rcs:+14155550100', Body: 'x' }, /prices\.twilio\.rcs\.US/],
@@ -168,6 +194,9 @@ describe('a call costs the minutes that it may last', () => {
     '<Response><![CDATA[<Dial>]]></Response>',
     '<Response><Say>x</Say><Dial',
     '<Response><!-- --><Dial>1</Dial></Response>',
+    // Read in the encoding that they declare, these may dial: `+ADw-` is `<` in UTF-7, `L` is in EBCDIC.
+    '<?xml version="1.0" encoding="UTF-7"?><Response>+ADw-Dial+AD4-1+ADw-/Dial+AD4-</Response>',
+    "<?xml version='1.0' encoding='IBM037'?><Response/>",
   ])('instructions %s are refused', (twiml) => {
     const pricing = priceOf('POST', CALLS, { ...call, Twiml: twiml });
     expect(pricing).toMatchObject({ ok: false, code: 'parameter_not_allowed', details: { field: 'Twiml' } });

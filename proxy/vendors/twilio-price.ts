@@ -54,19 +54,48 @@ function messageMicros(body: FormPairs, prices: TwilioPrices): Micros {
   const channel = CHANNELS.find((name) => to.startsWith(`${name}:`));
   if (channel === 'messenger') return flat(prices.messenger, 'messenger');
   if (channel !== undefined) return priceTo(to.slice(channel.length + 1), prices[channel], channel);
-  if (valueIfAny(body, 'ContentSid') !== undefined) return priceTo(to, prices.content, 'content');
-  const media = body.some(([name]) => name === 'MediaUrl');
-  if (media || (valueIfAny(body, 'SendAsMms') ?? 'false') !== 'false') return priceTo(to, prices.mms, 'mms');
-  return segmentsOf(valueIfAny(body, 'Body') ?? '') * priceTo(to, prices.sms, 'sms');
+  const media = body.filter(([name]) => name === 'MediaUrl').length;
+  const text = (valueIfAny(body, 'Body') ?? '') + LINK.repeat(media);
+  const asText = () => segmentsOf(text) * priceTo(to, prices.sms, 'sms');
+  if (valueIfAny(body, 'ContentSid') !== undefined) {
+    return Math.max(priceTo(to, prices.content, 'content'), text === '' ? 0 : asText());
+  }
+  const asMms = media > 0 || (valueIfAny(body, 'SendAsMms') ?? 'false') !== 'false';
+  return asMms ? Math.max(priceTo(to, prices.mms, 'mms'), asText()) : asText();
 }
+
+/**
+ * Where the carrier takes no pictures, Twilio's MMS Converter, which is on by default, sends a text with a link to each,
+ * and bills its segments (support.twilio.com 223181248). An empty `MediaUrl` or `ContentSid` is none, and so is a text.
+ */
+const LINK = `\n${'x'.repeat(60)}`;
 
 /**
  * The segments that Twilio bills at most: a Messaging Service may turn smart encoding on, or not, so the greater of
  * both. GSM-7 160 characters, then 153 each; UCS-2 70, then 67.
  */
 export function segmentsOf(text: string): number {
-  const count = (smart: boolean) => new SegmentedMessage(text, 'auto', smart).segmentsCount;
-  return Math.max(1, count(false), count(true));
+  return Math.max(1, segments(text, false), segments(text, true));
+}
+
+function segments(text: string, smart: boolean): number {
+  const { segmentsCount, encodingName, graphemes } = new SegmentedMessage(text, 'auto', smart);
+  return encodingName === 'UCS-2' ? Math.max(segmentsCount, packed(graphemes.join(''))) : segmentsCount;
+}
+
+const UCS2_ALONE = 70;
+const UCS2_EACH = 67;
+
+/** The library tears no grapheme apart, and puts one of any length into one segment: Twilio does not. */
+function packed(text: string): number {
+  if (text.length <= UCS2_ALONE) return 1;
+  let count = 1;
+  let used = 0;
+  for (const { length } of text) {
+    if (used + length > UCS2_EACH) [count, used] = [count + 1, 0];
+    used += length;
+  }
+  return count;
 }
 
 const CALL_FIELDS = new Set([
@@ -109,8 +138,12 @@ export function callPrice(prices: TwilioPrices): Route['price'] {
 const TWIML_TAG =
   /^<(?:\/(?:Response|Say|Play|Pause|Hangup)|(?:Response|Say|Play|Pause|Hangup)(?:\s+(?:language|loop|length)="[^"<>&]*")*\s*\/?)>$/;
 
+/** Read in another encoding than the one it is sent in, a text could have other tags. */
+const XML_DECLARATION =
+  /^\s*<\?xml\s+version=(["'])1\.0\1(?:\s+encoding=(["'])utf-8\2)?(?:\s+standalone=(["'])(?:yes|no)\3)?\s*\?>/i;
+
 function checkTwiml(twiml: string): void {
-  const tags = twiml.replace(/^\s*<\?xml [^<>?]*\?>/, '').match(/<[^>]*>?/g) ?? [];
+  const tags = twiml.replace(XML_DECLARATION, '').match(/<[^>]*>?/g) ?? [];
   const odd = tags.find((tag) => !TWIML_TAG.test(tag));
   if (odd === undefined) return;
   const text = `Twiml may hold Say, Play, Pause and Hangup, with language, loop and length; not ${odd.slice(0, 60)}.`;
