@@ -117,7 +117,8 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       if (scope) release.push(claims.takeFree(scope) ?? (await inTurn(claims, scope, 'its idempotency key')));
       if (twin) release.push(claims.takeFree(twin) ?? (await inTurn(claims, twin, 'the same content')));
       if (object) release.push(objects.takeFree(object) ?? (await inTurn(objects, object, object)));
-      const keyed = route.idempotent && request.method === 'POST' ? (key ?? ownKey(call.callId)) : undefined;
+      const takesKey = route.idempotent && (request.method === 'POST' || price.kind !== 'free');
+      const keyed = takesKey ? (key ?? ownKey(call.callId)) : undefined;
       const shared = object !== undefined && !ledger.store.exclusive;
       const errand = { claim, twin: twin ?? null, turn: shared ? `object/${object}` : undefined };
       return await sendPaced(passage, { ...errand, kept: upstreamCall(passage, keyed) });
