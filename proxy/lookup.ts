@@ -17,6 +17,22 @@ export interface Readable extends Credential {
 /** How long the proxy's own reads wait for a slot: nobody waits for their answers. */
 const READ_WAIT_MS = 30_000;
 
+/** Reads until the proxy stops: nothing leaves after that, and nobody waits for a slot. */
+export async function readUntil(stopping: AbortSignal, vendor: Vendor, account: Readable, path: string): Promise<Sent> {
+  const reason = 'the proxy is stopping';
+  if (stopping.aborted) return { kind: 'unsent', reason };
+  const mayLeave = () => (stopping.aborted ? reason : undefined);
+  return readVendor(vendor, account, path, mayLeave, { waitMs: READ_WAIT_MS, onGone: whenStopping(stopping) });
+}
+
+/** For a wait that ends when the proxy stops. */
+export function whenStopping(stopping: AbortSignal): NonNullable<Waiting['onGone']> {
+  return (leave) => {
+    stopping.addEventListener('abort', leave);
+    return () => stopping.removeEventListener('abort', leave);
+  };
+}
+
 /**
  * The vendor's answer to a read, which waits for a slot like a call, and is sent again while the vendor has too many
  * calls and the time lasts. Nothing is taken out of it: see `withoutSecret` before any of it is shown.

@@ -6,6 +6,7 @@ import { judge } from '../judge';
 import { finish } from '../ledger/finish';
 import type { Ledger } from '../ledger/ledger';
 import { type Live, resume, settleFound } from '../ledger/resume';
+import { whenStopping } from '../lookup';
 import { type OutcomeParts, sealedOutcome } from '../outcome';
 import { rateLimitIn } from '../rateLimit';
 import type { Shown } from '../vendors/vendor';
@@ -16,6 +17,8 @@ export interface ActParts extends OutcomeParts {
   readonly ledger: Ledger;
   readonly departures: Departures;
   readonly live: Live;
+  /** Nothing more leaves, and nothing more is read: what has not ended by then is worked on after the next start. */
+  readonly stopping: AbortSignal;
 }
 
 /** Did it end the call? If not, why. */
@@ -29,11 +32,11 @@ const SLOT_WAIT_MS = 30_000;
 
 /** Sends the call again, with its idempotency key, when there is a slot for it in its account's pace. */
 export async function resend(parts: ActParts, { call, facts }: Case, means: Means): Promise<Acted> {
-  const { ledger, departures, live } = parts;
+  const { ledger, departures, live, stopping } = parts;
   const { kept, vendor, account, route, price, request } = means;
   const { call_id: callId } = call;
   if (kept === undefined) return { ended: false, why: 'what was sent is not known' };
-  const turn = await account.pacer.wait({ waitMs: SLOT_WAIT_MS, facts });
+  const turn = await account.pacer.wait({ waitMs: SLOT_WAIT_MS, facts, onGone: whenStopping(stopping) });
   if (turn.kind !== 'slot') return { ended: false, why: 'no slot came in time' };
   const asked = moment();
   const forMs = await ledger.submit((rows, now) => {
@@ -78,7 +81,7 @@ export async function lookUp(parts: ActParts, { call, facts }: Case, means: Mean
   const { ledger } = parts;
   const { vendor, route, price, request, find } = means;
   const byContent = find?.finder.by === 'content';
-  const { taken, why } = await search(means, async ({ vendorId, shown }) => {
+  const { taken, why } = await search({ means, stopping: parts.stopping }, async ({ vendorId, shown }) => {
     if (byContent && (await settledWith(ledger, call.account, vendorId))) return false;
     const sent = asAnswer(shown);
     const verdict = judge({ sent, vendor, route, price, request, terms: { fx: facts.fx }, first: false });

@@ -2,6 +2,7 @@
  * Finds out what became of calls whose outcome is unknown: it works them off with back-off, sends again what the vendor
  * executes once, looks up what must not be sent again, and leaves to an operator what neither tells. DESIGN 5.6.
  */
+import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
 import { type Flights, within } from '../inFlight';
 import { finish } from '../ledger/finish';
@@ -14,7 +15,7 @@ import { backOff, decide } from './decide';
 import { Lanes } from './lanes';
 import { stuckWarning } from './warn';
 
-export interface ReconcilerParts extends ActParts, CaseParts {
+export interface ReconcilerParts extends Omit<ActParts, 'stopping'>, CaseParts {
   readonly claims: Flights;
   readonly objects: Flights;
   readonly metrics: ProxyMetrics;
@@ -68,6 +69,9 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
   let round: Promise<void> | undefined;
   let after: string | undefined;
   const stopping = new AbortController();
+  // Every look-up that waits for a slot listens.
+  setMaxListeners(0, stopping.signal);
+  const acting: ActParts = { ...parts, stopping: stopping.signal };
 
   async function goRound(): Promise<void> {
     for (let pages = 0; pages < PAGES_MAX && !stopping.signal.aborted; pages += 1) {
@@ -116,7 +120,7 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
 
   async function act(known: Case, how: 'resent' | 'found'): Promise<void> {
     if (known.means === undefined || stopping.signal.aborted) return;
-    const { ended, why } = await (how === 'resent' ? resend : lookUp)(parts, known, known.means);
+    const { ended, why } = await (how === 'resent' ? resend : lookUp)(acting, known, known.means);
     if (ended) done(known, how);
     else remember(known.call.call_id, why);
   }
@@ -167,7 +171,7 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
     if (known?.means?.find === undefined) return null;
     const early = overFrom(known) - known.now;
     if (early > 0) return early;
-    const looked = await within(lookUp(parts, known, known.means), times.claimWaitMs);
+    const looked = await within(lookUp(acting, known, known.means), times.claimWaitMs);
     if (looked?.ended === true) done(known, 'found');
     const { call } = looked?.ended === true ? {} : ((await read(callId)) ?? {});
     return call === undefined || call.stuck_at !== null ? null : times.firstWaitMs;
