@@ -58,6 +58,23 @@ describe('an e-mail costs its recipients', () => {
     ['an object', '/emails', { ...MAIL, bcc: { 0: 'a@b.c' } }, 'request_unpriceable', 'bcc'],
     ['another case', '/emails', { ...MAIL, Bcc: 'x@y.z' }, 'request_unpriceable', 'Bcc'],
     ['an audience', '/emails', { ...MAIL, audience_id: 'x' }, 'request_unpriceable', 'audience_id'],
+    ['a line break in a subject', '/emails', { ...MAIL, subject: 'x\r\nBcc: e@f.g' }, 'request_unpriceable', 'subject'],
+    [
+      'a line break in a header',
+      '/emails',
+      { ...MAIL, headers: { 'X-A': 'x\nBcc: e@f.g' } },
+      'request_unpriceable',
+      'headers',
+    ],
+    ['a line break in a sender', '/emails', { ...MAIL, from: 'a@b.c\nBcc: e@f.g' }, 'request_unpriceable', 'from'],
+    ['a line break in a recipient', '/emails', { ...MAIL, to: 'a\r\n <a@b.c>' }, 'request_unpriceable', 'to'],
+    [
+      'a line break in an answer address',
+      '/emails',
+      { ...MAIL, reply_to: ['a@b.c\rx'] },
+      'request_unpriceable',
+      'reply_to',
+    ],
     ['a Bcc header', '/emails', { ...MAIL, headers: { bCC: 'x@y.z' } }, 'parameter_not_allowed', 'headers'],
     [
       'a Resent-To header',

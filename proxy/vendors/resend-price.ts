@@ -52,9 +52,21 @@ function recipientsOf(email: Json | undefined): number {
     throw unpriceable(name, `Field "${name}" is not known here, and may change what the call costs.`);
   }
   checkHeaders(email['headers']);
+  for (const field of HEADER_FIELDS) checkLine(field, email[field]);
   const to = addresses(email, 'to');
   if (to === 0) throw unpriceable('to', 'Field "to" is missing.');
   return to + addresses(email, 'cc') + addresses(email, 'bcc');
+}
+
+/** What becomes a line of the e-mail's head: behind a line break there could be recipients that are not counted. */
+const HEADER_FIELDS = ['from', 'to', 'cc', 'bcc', 'reply_to', 'subject', 'headers'];
+
+function checkLine(field: string, value: Json | undefined): void {
+  if (typeof value === 'object' && value !== null) {
+    for (const inner of Object.values(value)) checkLine(field, inner);
+  } else if (typeof value === 'string' && /[\r\n\0]/.test(value)) {
+    throw unpriceable(field, `Field "${field}" has a line break.`);
+  }
 }
 
 /** One address a text: of `"a@x.test, b@x.test"` it is not known how many are billed. */
