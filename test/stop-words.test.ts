@@ -4,6 +4,7 @@ import {
   customers,
   eventually,
   inputFor,
+  keyWith,
   type RunHandle,
   type Stack,
   startRun,
@@ -89,6 +90,37 @@ test('a run that waits at the cap of a key above goes on once that is raised', a
   );
 });
 
+test('a run that waits because money is of unknown outcome goes on once that is known', async () => {
+  const { client, url } = stack.proxy;
+  const terms = { vendor: 'stripe', allowed_endpoints: ['POST /v1/payment_intents'], expires_in: '1h', usd_cap: 35 };
+  const other = await client.issueKey({ ...terms, agent_run_label: 'other', job_id: 'doubtful' });
+  stack.sandbox.setFaults({ dropBefore: { first: 1 } });
+  const send = () =>
+    fetch(`${url}/stripe/v1/payment_intents`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${other.vault_key}`, 'idempotency-key': 'lost' },
+      body: new URLSearchParams({ amount: '2000', currency: 'usd', confirm: 'true', payment_method: 'pm_card_visa' }),
+    });
+  expect((await send()).headers.get('keybrake-code')).toBe('outcome_unknown');
+  const setup = { plugin: { limits: { spendPollMs: 300 } } };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const path = await writeSource(stack, customers(3, 1_000, 'doubtful'));
+      const change = { key: keyWith({ usdCap: 35 }), jobId: 'doubtful', concurrency: 1, onCapExhausted: 'pause' };
+      const handle = await startRun(stack, taskQueue, inputFor(path, change));
+      const words =
+        'The cap of $35.00, less $20.00 in calls of unknown outcome, is spent: the run goes on once they are known';
+      await eventually(async () => (await handle.query(statusQuery)).reason?.startsWith(words));
+      stack.sandbox.setFaults({ decline: { first: 1 } });
+      expect((await send()).status).toBe(402);
+      const report = await handle.result();
+      expect([report.status, report.records.succeeded, report.spend?.settled_usd]).toEqual(['completed', 3, 30]);
+    },
+    setup,
+  );
+});
+
 /** Why the run waits, once it knows which cap is spent. */
 function waits(handle: RunHandle): Promise<string | null> {
   return eventually(async () => {
@@ -107,7 +139,7 @@ test.each([
   ['job other', /^The cap of job other, above this key, is spent: raise it first; then send/],
   ['day key_2:2026-11-24', /^The daily cap of key_2, above this key, is spent: it is free again at 00:00 UTC; then/],
 ])('the budget %s is named by what can be done about it', (exhaustedBy, words) => {
-  const facts = { plan, keyId: 'key_1', capUsd: 5, exhaustedBy, seesFreeCap: false };
+  const facts = { plan, keyId: 'key_1', capUsd: 5, exhaustedBy, unknownUsd: 0, seesFreeCap: false };
   expect(stopWords('cap_exhausted', facts)).toMatch(words);
 });
 
@@ -115,12 +147,12 @@ test.each([
   ['job other', /^The cap of job other, above this key, is spent: once it is raised the run goes on; or send/],
   ['day key_2:2026-11-24', /is spent: it is free again at 00:00 UTC, and the run goes on then; or send/],
 ])('of the budget %s is said that the run goes on by itself', (exhaustedBy, words) => {
-  const facts = { plan, keyId: 'key_1', capUsd: 5, exhaustedBy, seesFreeCap: true };
+  const facts = { plan, keyId: 'key_1', capUsd: 5, exhaustedBy, unknownUsd: 0, seesFreeCap: true };
   expect(stopWords('cap_exhausted', facts)).toMatch(words);
 });
 
 test('of several caps, none is named before it is known which is spent', () => {
   const both = { ...plan, key: { ...key, dailyUsdCap: 3 } };
-  const facts = { plan: both, keyId: 'key_1', capUsd: 5, exhaustedBy: null, seesFreeCap: true };
+  const facts = { plan: both, keyId: 'key_1', capUsd: 5, exhaustedBy: null, unknownUsd: 0, seesFreeCap: true };
   expect(stopWords('cap_exhausted', facts)).toMatch(/^A cap is spent: send the update raiseCap/);
 });

@@ -34,8 +34,10 @@ const DAY_MS = 86_400_000;
 /** A run that waits at a spent cap, `onCapExhausted: "pause"`. */
 export interface Wait {
   readonly since: number;
-  /** The proxy has said that the cap is spent: once it says that the key is active, it is free again. */
-  spent: boolean;
+  /** The proxy has said that the cap is latched: once it says that the key is active, it is free again. */
+  latched: boolean;
+  /** What the proxy last said was left, in dollars, of a cap that was not latched: money of unknown outcome can come back. */
+  leftUsd?: number;
 }
 
 export class Run {
@@ -145,12 +147,16 @@ export class Run {
     this.show();
   }
 
-  /** The daily cap at which the run waited is free again, or somebody raised that of a key above. */
-  #isFree({ state }: VaultSpend): boolean {
+  /** The daily cap at which the run waited is free again, that of a key above was raised, or money has come back. */
+  #isFree({ state, spend }: VaultSpend): boolean {
     const { wait } = this;
     if (wait === undefined) return false;
-    if (state === 'exhausted') wait.spent = true;
-    return state === 'active' && (wait.spent || dayOf(wait.since) !== dayOf(Date.now()));
+    if (state === 'exhausted') wait.latched = true;
+    if (state !== 'active') return false;
+    const { leftUsd } = wait;
+    wait.leftUsd = spend.remaining_usd ?? 0;
+    const cameBack = leftUsd !== undefined && wait.leftUsd > leftUsd;
+    return cameBack || wait.latched || dayOf(wait.since) !== dayOf(Date.now());
   }
 
   /** A key that no further call can use: another one after a reset, else the end. */
@@ -230,7 +236,7 @@ export class Run {
     const waits = code === 'cap_exhausted' && this.plan?.onCapExhausted === 'pause';
     if (code !== 'cap_exhausted') void this.keyDied(code, this.gate?.keyId ?? '');
     else if (!waits) this.end({ status: 'cap_exhausted', reason: this.#wordsFor(code) });
-    else if (this.#seesFreeCap) this.wait = { since: Date.now(), spent: false };
+    else if (this.#seesFreeCap) this.wait = { since: Date.now(), latched: false };
     this.show();
   }
 
@@ -253,6 +259,7 @@ export class Run {
       keyId: key?.id,
       capUsd: this.#capUsd,
       exhaustedBy: spend?.exhaustedBy ?? null,
+      unknownUsd: Math.max(spend?.spend.unknown_usd ?? 0, spend?.jobSpend?.unknown_usd ?? 0),
       seesFreeCap: this.#seesFreeCap,
     });
   }

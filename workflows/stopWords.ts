@@ -9,6 +9,8 @@ export interface StopFacts {
   readonly capUsd: number | null;
   /** The budget that the proxy has latched, as far as is known: `job …`, `key key_…`, `day key_…:2026-11-24`. */
   readonly exhaustedBy: string | null;
+  /** Dollars of the key, or its job, in calls of unknown outcome. */
+  readonly unknownUsd: number;
   /** Does a run that waits go on by itself once that budget has room again? */
   readonly seesFreeCap: boolean;
 }
@@ -28,11 +30,16 @@ export function stopWords(code: TerminalRefusal, facts: StopFacts): string {
 
 /** To raise a cap that is not the one which is spent would be in vain. */
 function capWords(facts: StopFacts, again: string): string {
-  const { cap, raised } = spentCap(facts);
+  const { cap: spent, raised } = spentCap(facts);
+  const doubtful = facts.exhaustedBy === null && facts.unknownUsd > 0;
+  const cap = doubtful ? `${spent}, less ${dollars(facts.unknownUsd)} in calls of unknown outcome,` : spent;
   if (facts.plan?.onCapExhausted !== 'pause') {
     return `${cap} is spent. To do the rest, ${raised === 'no' ? '' : 'raise it and '}${again}`;
   }
   const orEnd = 'or the signal revoke to end.';
+  if (raised === 'here' && doubtful && facts.seesFreeCap) {
+    return `${cap} is spent: the run goes on once they are known; send the update raiseCap to go on at once, ${orEnd}`;
+  }
   if (raised === 'here') return `${cap} is spent: send the update raiseCap to go on, ${orEnd}`;
   if (facts.seesFreeCap) {
     const free =
