@@ -1,5 +1,5 @@
 /** `keybrake.prepare`: the raw input becomes a plan, or a failure that names every wrong field. */
-import type { Limits, LimitedPlan } from './contract/limits';
+import { type Limits, LIMITS, type LimitedPlan } from './contract/limits';
 import type { Plan } from './contract/plan';
 import type { VendorView } from '../proxy/endpoints';
 import { beating } from './beat';
@@ -9,10 +9,33 @@ import { prepare, readChunks, type SourceEnv } from './sources';
 import type { PrepareInput } from './types';
 
 export async function prepareRun(runtime: Runtime, { input, facts }: PrepareInput): Promise<LimitedPlan> {
-  const { env, limits } = runtime;
+  const { env, limits: given = {} } = runtime;
   const plan = await beating(async () => prepare(input, facts, env, await vendorsFor(runtime, { input, facts })));
-  return limits === undefined ? plan : { ...(await recut(plan, limits, env)), limits };
+  const limits = { ...given, ...limitsForCall(plan, given) };
+  return Object.keys(limits).length === 0 ? plan : { ...(await recut(plan, limits, env)), limits };
 }
+
+/**
+ * Every call and every shard carries the call's parameters into a history: with an e-mail's whole text among them, fewer
+ * fit. Empty where they fit as they are.
+ */
+export function limitsForCall({ call, source, recordId }: Plan, given: Partial<Limits> = {}): Partial<Limits> {
+  const limits = { ...LIMITS, ...given };
+  const pointer = source.kind === 'inline' ? {} : source;
+  const bytes = Buffer.byteLength(JSON.stringify({ call, source: pointer, recordId })) + UNIT_BYTES;
+  const units = Math.max(1, Math.floor(limits.historyBytes / bytes));
+  const most = {
+    unitsPerPage: units,
+    activitiesInRoot: units,
+    unitsPerShardRun: units,
+    // They start in one workflow task.
+    shardsRunning: Math.max(1, Math.floor(limits.bytesPerTask / bytes)),
+  };
+  return Object.fromEntries(Object.entries(most).filter(([name, max]) => max < limits[name as keyof typeof most]));
+}
+
+/** What a call and its answer bring into the history beside the call's parameters. */
+const UNIT_BYTES = 1_000;
 
 /** The proxy's vendors. What is wrong whatever they are is told also while the proxy does not answer. */
 async function vendorsFor({ client }: Runtime, { input, facts }: PrepareInput): Promise<readonly VendorView[]> {

@@ -1,5 +1,5 @@
 /** Reads a range page by page, ahead of the window by half a page, and hands out its units one by one. */
-import { ApplicationFailure, proxyActivities } from '@temporalio/workflow';
+import { ApplicationFailure, patched, proxyActivities, workflowInfo } from '@temporalio/workflow';
 import type { PageOutput, Position } from '../activities/types';
 import { callActivity, CONTROL, controlId } from './calls';
 import { runWithVault } from './context';
@@ -17,9 +17,14 @@ export interface PagesOptions {
   readonly units: UnitMaker;
   /** No page is read after so many units. */
   readonly unitsMax: number;
+  /** Whether what is left can be read by the next run. */
+  readonly continues: boolean;
   /** Activities run in this scope: it is cancelled when the run stops. */
   readonly within: <T>(work: () => Promise<T>) => Promise<T>;
 }
+
+/** A run from before has read on, however large its history was. */
+const HISTORY_FULL = 'keybrake.history-full';
 
 export class Pages {
   readonly #options: PagesOptions;
@@ -28,6 +33,7 @@ export class Pages {
   #next: Position | null;
   #loading: Promise<void> | undefined;
   #handedOut = 0;
+  #pagesRead = 0;
 
   constructor(options: PagesOptions) {
     this.#options = options;
@@ -66,7 +72,17 @@ export class Pages {
   }
 
   get #more(): boolean {
-    return this.#next !== null && this.#handedOut + this.#buffer.length < this.#options.unitsMax;
+    return this.#next !== null && this.#handedOut + this.#buffer.length < this.#options.unitsMax && !this.#historyFull;
+  }
+
+  /** A run that continues as new does so before Temporal ends it, however large or many its pages are. */
+  get #historyFull(): boolean {
+    const { plan, continues } = this.#options;
+    const { historyBytes, historyEvents } = limitsOf(plan);
+    const { historySize, historyLength } = workflowInfo();
+    const full = historySize > historyBytes || historyLength > historyEvents;
+    // Asked last: a run that stays small has no marker of it.
+    return continues && full && this.#pagesRead > 0 && patched(HISTORY_FULL);
   }
 
   #load(): Promise<void> {
@@ -83,6 +99,7 @@ export class Pages {
     const page = await within(() => (plan.source.kind === 'activity' ? this.#own(position) : this.#page(position)));
     this.#buffer.push(...this.#unitsOf(page));
     this.#next = page.next;
+    this.#pagesRead += 1;
   }
 
   #unitsOf({ chunks, refs }: PageOutput): Unit[] {

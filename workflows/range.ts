@@ -36,6 +36,7 @@ export async function runRange(options: RangeOptions): Promise<WindowEnd & { rea
     range,
     position,
     unitsMax,
+    continues: unitsMax < Number.MAX_SAFE_INTEGER,
     units: unitMaker(plan, inside),
     keyId: () => gate.keyId,
     within: (read) => work.run(read),

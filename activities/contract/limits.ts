@@ -16,6 +16,12 @@ export interface Limits {
   readonly activitiesInFlight: number;
   /** Bytes of activity inputs in one workflow task, well below Temporal's 4 MB. */
   readonly bytesPerTask: number;
+  /**
+   * Of the history of one workflow run, which Temporal ends at 50 MB or 51,200 events and warns of from a fifth of that
+   * on: beyond them a shard reads no further page and continues as new.
+   */
+  readonly historyBytes: number;
+  readonly historyEvents: number;
   /** Milliseconds from one reading of the spend to the next at first; the gap grows with the run's age. */
   readonly spendPollMs: number;
 }
@@ -28,6 +34,8 @@ export const LIMITS: Limits = {
   shardsRunning: 10,
   activitiesInFlight: 500,
   bytesPerTask: 1_000_000,
+  historyBytes: 10_000_000,
+  historyEvents: 10_000,
   spendPollMs: 5_000,
 };
 
