@@ -3,9 +3,9 @@
  * at a time. Parts keep the order in which they were written.
  */
 import { createReadStream, createWriteStream, type WriteStream } from 'node:fs';
+import { once } from 'node:events';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
 
 /** Characters that are gathered for a part before they are written. */
@@ -19,6 +19,8 @@ export class Partitions<T> {
   private constructor(paths: readonly string[]) {
     this.#paths = paths;
     this.#files = paths.map((path) => createWriteStream(path, { flags: 'wx', mode: 0o600 }));
+    // Told to whoever writes next: an error that nobody listens to would end the process.
+    for (const file of this.#files) file.on('error', () => undefined);
     this.#gathered = paths.map(() => '');
   }
 
@@ -54,17 +56,31 @@ export class Partitions<T> {
     await Promise.all(this.#files.map((file) => finished(file)));
   }
 
+  /** Closes the files of a set that is given up. */
+  async abandon(): Promise<void> {
+    const open = this.#files.filter(({ closed }) => !closed);
+    const closed = open.map((file) => once(file, 'close').catch(() => undefined));
+    for (const file of open) file.destroy();
+    await Promise.all(closed);
+  }
+
   async *read(part: number): AsyncGenerator<T> {
     const path = this.#paths[part];
     if (path === undefined) return;
-    for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
-      yield JSON.parse(line) as T;
+    let rest = '';
+    // Not by readline: it leaves an error of the file to the process.
+    for await (const chunk of createReadStream(path, { encoding: 'utf8' })) {
+      const lines = `${rest}${String(chunk)}`.split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) yield JSON.parse(line) as T;
     }
   }
 
   async #flush(part: number, text: string): Promise<void> {
     const file = this.#files[part];
-    if (file === undefined || file.write(text)) return;
+    if (file === undefined) return;
+    if (file.errored) throw file.errored;
+    if (file.write(text)) return;
     await new Promise<void>((resolve, reject) => {
       const done = (): void => {
         file.off('drain', done).off('error', reject);
@@ -77,19 +93,23 @@ export class Partitions<T> {
 
 /** Merges sequences that are each in the order of `rankOf` into one. */
 export async function* merged<T>(parts: readonly AsyncGenerator<T>[], rankOf: (value: T) => number): AsyncGenerator<T> {
-  const heads = await Promise.all(parts.map((part) => part.next()));
-  for (;;) {
-    let first = -1;
-    for (const [index, { done, value }] of heads.entries()) {
-      if (done === true) continue;
-      const least = heads[first];
-      if (least === undefined || rankOf(value) < rankOf(least.value as T)) first = index;
+  try {
+    const heads = await Promise.all(parts.map((part) => part.next()));
+    for (;;) {
+      let first = -1;
+      for (const [index, { done, value }] of heads.entries()) {
+        if (done === true) continue;
+        const least = heads[first];
+        if (least === undefined || rankOf(value) < rankOf(least.value as T)) first = index;
+      }
+      const head = heads[first];
+      const part = parts[first];
+      if (head === undefined || part === undefined || head.done === true) return;
+      yield head.value;
+      heads[first] = await part.next();
     }
-    const head = heads[first];
-    const part = parts[first];
-    if (head === undefined || part === undefined || head.done === true) return;
-    yield head.value;
-    heads[first] = await part.next();
+  } finally {
+    await Promise.all(parts.map((part) => part.return(undefined)));
   }
 }
 

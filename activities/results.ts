@@ -129,23 +129,27 @@ async function* linesInParts(
   const ofRows = await Partitions.open<KeyedRow>(folder, 'rows', PARTS);
   const ofRecords = await Partitions.open<Numbered<SourceRecord>>(folder, 'records', PARTS);
   const ofLines = await Partitions.open<Numbered<ResultLine>>(folder, 'lines', PARTS);
-  for await (const row of rows) await ofRows.write(ofRows.partOf(row.id), row);
-  let n = 0;
-  for await (const record of records) {
-    await ofRecords.write(ofRecords.partOf(record.activityId ?? ''), { n, it: record });
-    n += 1;
+  try {
+    for await (const row of rows) await ofRows.write(ofRows.partOf(row.id), row);
+    let n = 0;
+    for await (const record of records) {
+      await ofRecords.write(ofRecords.partOf(record.activityId ?? ''), { n, it: record });
+      n += 1;
+    }
+    await ofRows.close();
+    await ofRecords.close();
+    for (let part = 0; part < PARTS; part += 1) {
+      const ledger = new Rows();
+      for await (const row of ofRows.read(part)) ledger.add(row);
+      for await (const { n: at, it } of ofRecords.read(part))
+        await ofLines.write(part, { n: at, it: lineOf(it, ledger) });
+    }
+    await ofLines.close();
+    const parts = Array.from({ length: PARTS }, (_, part) => ofLines.read(part));
+    for await (const { it } of merged(parts, ({ n: at }) => at)) yield it;
+  } finally {
+    for (const set of [ofRows, ofRecords, ofLines]) await set.abandon();
   }
-  await ofRows.close();
-  await ofRecords.close();
-  for (let part = 0; part < PARTS; part += 1) {
-    const ledger = new Rows();
-    for await (const row of ofRows.read(part)) ledger.add(row);
-    for await (const { n: at, it } of ofRecords.read(part))
-      await ofLines.write(part, { n: at, it: lineOf(it, ledger) });
-  }
-  await ofLines.close();
-  const parts = Array.from({ length: PARTS }, (_, part) => ofLines.read(part));
-  for await (const { it } of merged(parts, ({ n: at }) => at)) yield it;
 }
 
 /** A record of the source, and what is said of it when the ledger has no call of it. */
