@@ -13,3 +13,16 @@ export async function beating<T>(work: () => Promise<T>, details?: () => unknown
     clearInterval(timer);
   }
 }
+
+/** {@link beating} beside a user's own activity, whose details stay: the next attempt may go on from them. */
+export function beatingForUser<T>(work: () => Promise<T>): Promise<T> {
+  const context = Context.current();
+  const { heartbeat } = context;
+  let last: unknown = context.info.heartbeatDetails;
+  const remembering = (details?: unknown): void => {
+    last = details;
+    heartbeat(details);
+  };
+  Object.assign(context, { heartbeat: remembering });
+  return beating(work, () => last);
+}

@@ -12,7 +12,7 @@ import type {
 } from '@temporalio/worker';
 import { readVaultHeader, type RecordPointer } from './contract/headers';
 import type { RecordResult } from './contract/plan';
-import { beating } from './beat';
+import { beatingForUser } from './beat';
 import { CallContext, callContexts } from './callContext';
 import { refusalFailure, refusalOf, terminalCodeOf, toFailure } from './failures';
 import { pageOfReader } from './pages';
@@ -55,13 +55,17 @@ async function runRecord(
 ): Promise<RecordResult> {
   const record = await readRecord(source, ref, context.runtime.env);
   try {
-    await beating(() => mapped(context, () => next({ ...input, args: [record] })));
+    await beatingForUser(() => mapped(context, () => next({ ...input, args: [record] })));
   } catch (error) {
     const { last } = context;
     // A decline is an answer: to ask again is to be told the same.
     if (last?.status !== 402 || terminalCodeOf(error) !== undefined) throw error;
     return { outcome: 'declined', ...(last.code !== undefined && { code: last.code }) };
   }
+  // What no further call can pass ends the run's calls, whatever the activity made of it.
+  const { failure, terminal } = context;
+  if (failure !== undefined) throw failure;
+  if (terminal !== undefined) throw refusalFailure(terminal);
   if (!context.ambiguous || context.header === undefined || ref.id === null) return { outcome: 'succeeded' };
   const key = ref.activityId ?? activityIdFor(ref.id);
   const known = await outcomeInLedger(context.runtime, context.header, key, ref.offset);

@@ -168,7 +168,7 @@ async function* recordsOf(
 ): AsyncGenerator<SourceRecord> {
   for await (const item of items) {
     const { id, line, offset } = item.ref;
-    const activityId = id === null ? null : activityIdFor(id);
+    const activityId = id === null ? null : (item.ref.activityId ?? activityIdFor(id));
     yield { id, activityId, line, offset, unsent: unsent(item, plan, exceptions?.get(offset)) };
   }
 }
@@ -249,6 +249,8 @@ type Told = Omit<ResultLine, 'record_id' | 'line'>;
 function unsent({ ref, record }: SourceItem, { call }: ResultsPlan, exception: RecordResult | undefined): Told {
   if (exception !== undefined) return exception;
   if (ref.id === null) return { outcome: 'failed', code: 'invalid_record', reason: ref.reason ?? 'has no record id' };
+  // Of what the user's own activity did beside its calls, the ledger knows nothing.
+  if (call?.kind === 'activity') return { outcome: 'not_started', reason: 'no call under its id is in the ledger' };
   const rendered = call?.kind === 'endpoint' && record !== undefined ? renderCall(call, record) : undefined;
   if (rendered === undefined || rendered.ok) return { outcome: 'not_started' };
   return { outcome: 'failed', code: 'invalid_record', reason: `"${rendered.field}" ${rendered.reason}` };

@@ -25,6 +25,7 @@ async function* called(calls: AsyncIterable<CallView>): AsyncGenerator<SourceIte
     if (id === null || seen.has(place)) continue;
     seen.add(place);
     const offset = Number(/offset=(\d+)/.exec(context ?? '')?.[1] ?? 0);
-    yield { ref: { id, offset, length: 0, line: offset + 1 } };
+    // The ledger has the record id as it went over the wire.
+    yield { ref: { id, activityId: id, offset, length: 0, line: offset + 1 } };
   }
 }

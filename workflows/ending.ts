@@ -6,7 +6,7 @@ import { lookUpDoubts } from './doubts';
 import { rootFailure } from './failures';
 import type { RunKey } from './key';
 import type { LimitedPlan } from '../activities/contract/limits';
-import { ACTIVITIES, type OutcomeCounts, type RunReport, type RunStatus } from '../activities/contract/plan';
+import { ACTIVITIES, OUTCOMES, type OutcomeCounts, type RunReport, type RunStatus } from '../activities/contract/plan';
 import type { Run } from './run';
 import type { Doubt } from './units';
 import { until } from './waiting';
@@ -96,7 +96,20 @@ function reportOf(run: Run, plan: LimitedPlan, { spend, results, notes }: Ending
 /** The results file counts line by line from the ledger, so the report says the same as the file. */
 function recordsOf(run: Run, plan: LimitedPlan, results: WrittenResults | undefined): RunReport['records'] {
   if (results === undefined || plan.source.kind === 'activity') return withRest(run.totals(), plan.records);
-  return { ...results.records, total: plan.records };
+  const counts = plan.call.kind === 'activity' ? withOwn(results.records, run.totals()) : results.records;
+  return { ...counts, total: plan.records };
+}
+
+/** Of a record that the user's own activity ended without a call under its id, the ledger knows nothing. */
+function withOwn(inLedger: OutcomeCounts, told: OutcomeCounts): OutcomeCounts {
+  const counts = { ...inLedger };
+  for (const outcome of OUTCOMES) {
+    if (outcome === 'not_started') continue;
+    const more = Math.min(counts.not_started, Math.max(0, told[outcome] - inLedger[outcome]));
+    counts[outcome] += more;
+    counts.not_started -= more;
+  }
+  return counts;
 }
 
 /** Whatever was never scheduled was not started. */
