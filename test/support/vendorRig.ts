@@ -1,4 +1,4 @@
-/** The real proxy with an account at each vendor's stand-in, and one each at an address where nobody listens. */
+/** The real proxy with accounts at each vendor's stand-in: one, one that is paced, and one at an address where nobody listens. */
 import { createServer, type AddressInfo } from 'node:net';
 import type { IssuedKey, IssueKeyBody } from '../../proxy/contract';
 import type { AccountOptions } from '../../proxy/options';
@@ -32,7 +32,11 @@ export async function startVendorRig(options: Partial<TestProxyOptions> = {}): P
   const nobody = `http://127.0.0.1:${await freePort()}`;
   const proxy = await startTestProxy({
     upstream: sandbox.url,
-    accounts: { ...accountsAt(sandbox.url, ''), ...accountsAt(nobody, '_down') },
+    accounts: {
+      ...accountsAt(sandbox.url, ''),
+      ...accountsAt(nobody, '_down'),
+      ...accountsAt(sandbox.url, '_paced', { maxRps: 0.01 }),
+    },
     ...options,
   });
   return {
@@ -46,12 +50,17 @@ export async function startVendorRig(options: Partial<TestProxyOptions> = {}): P
   };
 }
 
-function accountsAt(upstream: string, suffix: string): Record<string, AccountOptions> {
+function accountsAt(
+  upstream: string,
+  suffix: string,
+  more: Partial<AccountOptions> = {},
+): Record<string, AccountOptions> {
   const account = (vendor: VendorName): AccountOptions => ({
     vendor,
     secret: SECRETS[vendor],
     upstream,
     ...(vendor === 'twilio' && { accountId: TWILIO_ACCOUNT }),
+    ...more,
   });
   return Object.fromEntries(VENDORS.map((vendor) => [vendor + suffix, account(vendor)]));
 }
