@@ -106,6 +106,7 @@ describe('a message costs its segments at the price of its destination', () => {
     ],
     ['MMS with a long text', { To: '+14155550100', From, Body: 'x'.repeat(1600), SendAsMms: 'true' }, 220_000],
     ['MMS, said in another way', { To: '+14155550100', From, Body: 'x'.repeat(1600), SendAsMms: 'False' }, 220_000],
+    ['the longest text of surrogate pairs', { To: '+14155550100', From, Body: '😀'.repeat(1600) }, 980_000],
     ['an empty picture', { To: '+14155550100', From, Body: 'x'.repeat(1600), MediaUrl: '' }, 220_000],
     ['an empty template', { To: '+14155550100', From, Body: 'д'.repeat(1600), ContentSid: '' }, 480_000],
     ['a template', { To: '+14155550100', From, ContentSid: 'HX1', ContentVariables: '{}' }, 300_000],
@@ -135,6 +136,17 @@ describe('a message costs its segments at the price of its destination', () => {
     const pricing = priceOf('POST', MESSAGES, fields);
     expect(pricing).toMatchObject({ ok: false, code: 'request_unpriceable', details: { field: 'To' } });
     expect(pricing).toMatchObject({ reason: expect.stringMatching(reason) as string });
+  });
+
+  // Counting takes a time that grows with the square of the text: a megabyte would hold up every call for an hour.
+  test.each([
+    ['Body', { Body: 'x'.repeat(1_601) }],
+    ['Body', { Body: 'x'.repeat(50_000) }],
+    ['Body', { Body: '😀'.repeat(1_601), ContentSid: 'HX1' }],
+    ['MediaUrl', { MediaUrl: Array<string>(11).fill('https://a.test') }],
+  ])('what is more than Twilio takes is refused before it is counted: %s', (field, fields) => {
+    const pricing = priceOf('POST', MESSAGES, { To: '+14155550100', ...fields });
+    expect(pricing).toMatchObject({ ok: false, code: 'request_unpriceable', details: { field } });
   });
 
   test.each(['ShortenUrls', 'body', 'to', 'Something'])('field %s may change the bill: refused', (field) => {
