@@ -104,7 +104,7 @@ type Shows = (object: Json, sought: Sought) => boolean;
 const hasStatus =
   (...statuses: readonly string[]): Shows =>
   ({ status }) =>
-    statuses.includes(String(status));
+    statuses.some((one) => one === status);
 /** The amount of the request is the object's. */
 const hasAmount: Shows = ({ amount }, { request }) => {
   const asked = request?.body.find(([name]) => name === 'amount')?.[1];

@@ -76,9 +76,9 @@ function moneyIn({ money, signed }: Kind, object: Json): Json | undefined {
 function isUndone({ counts, undone, undoneAt }: Kind, object: Json): boolean | undefined {
   if (undoneAt !== undefined) return (object[undoneAt] ?? null) !== null;
   if (counts === undefined) return false;
-  const status = String(object['status']);
-  if (undone?.includes(status) === true) return true;
-  return counts.includes(status) ? false : undefined;
+  const among = (statuses: readonly string[]) => statuses.some((status) => status === object['status']);
+  if (undone !== undefined && among(undone)) return true;
+  return among(counts) ? false : undefined;
 }
 
 /**
