@@ -72,7 +72,7 @@ const MEDIA_MAX = 10;
 function bodyIn(body: FormPairs): string {
   const text = valueIfAny(body, 'Body') ?? '';
   const fits =
-    text.length <= CHARACTERS_MAX || (text.length <= 2 * CHARACTERS_MAX && [...text].length <= CHARACTERS_MAX);
+    text.length <= CHARACTERS_MAX || (text.length <= 2 * CHARACTERS_MAX && Array.from(text).length <= CHARACTERS_MAX);
   if (!fits) throw unpriceable('Body', `A text has at most ${CHARACTERS_MAX} characters.`);
   return text;
 }
