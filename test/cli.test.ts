@@ -204,6 +204,18 @@ test('pause and resume: no call is started between them, and the terminal of the
   expect([over.code, over.stderr]).toEqual([1, expect.stringMatching(/already completed|not found/i)]);
 });
 
+test('run: --daily-cap and --max-per-call bind, and the terminal of a run that waits for the next day says so', async () => {
+  const flags = [...runFlags(customers('daily', 4), 500), '--concurrency', '1', '--workflow-id', 'cli-daily'];
+  const caps = ['--daily-cap', '5', '--max-per-call', '2.50', '--on-cap', 'pause'];
+  const running = start(['run', ...flags, ...caps], { env, cwd: folder });
+  await running.said(/Not going on: The daily cap of \$5\.00 is spent: .* goes on then; .*keybrake revoke cli-daily\)/);
+  const { keyId } = JSON.parse((await cli('status', 'cli-daily', '--json')).stdout) as RunStatusView;
+  const { stdout } = await cli('keys', 'show', keyId!, '--json');
+  expect(JSON.parse(stdout)).toMatchObject({ daily_usd_cap: 5, max_usd_per_call: 2.5 });
+  await cli('revoke', 'cli-daily');
+  expect(await running.ended).toMatchObject({ code: 2, stdout: expect.stringMatching(/2 succeeded/) });
+});
+
 test('run: Ctrl-C cancels, waits for the report, and exits 1', async () => {
   stack.sandbox!.setFaults({ delayMs: 100 });
   const flags = [...runFlags(customers('stop', 100), 500), '--concurrency', '2', '--workflow-id', 'cli-stop'];

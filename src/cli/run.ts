@@ -33,6 +33,8 @@ export function addRun(program: Command): void {
     .option('--record-id <field>', 'field that names the record (default: id)')
     .option('--vendor <vendor>', 'stripe, twilio, resend, or one of your own (default: stripe)')
     .option('--cap <usd>', 'dollar cap of the job', parseUsd)
+    .option('--daily-cap <usd>', 'dollar cap per UTC day', parseUsd)
+    .option('--max-per-call <usd>', 'dollar cap of a single call', parseUsd)
     .option('--ttl <duration>', 'time to live of the key (default: 4h)')
     .option('--label <label>', 'run label (default: from the file name and the date)')
     .option('--job-id <id>', 'what must not be done twice; the same id again finishes what is left')

@@ -12,6 +12,8 @@ export interface RunFlags {
   readonly recordId?: string;
   readonly vendor?: string;
   readonly cap?: number;
+  readonly dailyCap?: number;
+  readonly maxPerCall?: number;
   readonly ttl?: string;
   readonly label?: string;
   readonly jobId?: string;
@@ -94,6 +96,8 @@ function keyOf(input: RunInput, flags: RunFlags): RunInput {
   return {
     ...(flags.vendor !== undefined && { vendor: flags.vendor }),
     ...(flags.cap !== undefined && { usdCap: flags.cap }),
+    ...(flags.dailyCap !== undefined && { dailyUsdCap: flags.dailyCap }),
+    ...(flags.maxPerCall !== undefined && { maxUsdPerCall: flags.maxPerCall }),
     ...(allowed !== undefined && { allowedEndpoints: allowed }),
     ...(flags.ttl !== undefined && { ttl: flags.ttl }),
     ...(flags.account !== undefined && { account: flags.account }),

@@ -29,7 +29,8 @@ export async function watchTrouble(
       if (!told.has(what)) tellIt(`Not going on: ${text}`);
       told.add(what);
     }
-    if (!found.has(PAUSED)) told.delete(PAUSED);
+    // A run that is paused again, or meets its daily cap on another day, says so again.
+    for (const what of told) if (isPause(what) && !found.has(what)) told.delete(what);
   }
 }
 
@@ -45,6 +46,11 @@ async function troubles(handle: WorkflowHandle): Promise<ReadonlyMap<string, str
 }
 
 const PAUSED = 'paused';
+const AT_CAP = 'cap ';
+
+function isPause(what: string): boolean {
+  return what === PAUSED || what.startsWith(AT_CAP);
+}
 
 /** A pause for another cap is another one. */
 async function pauseOf(handle: WorkflowHandle): Promise<readonly (readonly [string, string])[]> {
@@ -53,7 +59,9 @@ async function pauseOf(handle: WorkflowHandle): Promise<readonly (readonly [stri
   if (status?.phase === PAUSED) return [[PAUSED, `an operator paused it. To go on: keybrake resume ${workflowId}`]];
   if (status?.phase !== 'waiting_for_cap') return [];
   // Another cap than the run's own: its words say what is to be done first.
-  if (!status.reason?.startsWith('The cap of $')) return [[`cap ${status.reason}`, status.reason ?? 'a cap is spent.']];
-  const wayOut = `To go on: keybrake raise ${workflowId} --to USD; to end it: keybrake revoke ${workflowId}`;
-  return [[`cap ${status.usdCap}`, `the cap of ${formatUsd(micros(status.usdCap ?? 0))} is spent. ${wayOut}`]];
+  const { reason } = status;
+  const end = `to end it: keybrake revoke ${workflowId}`;
+  if (!reason?.startsWith('The cap of $')) return [[AT_CAP + reason, `${reason ?? 'a cap is spent.'} (${end})`]];
+  const wayOut = `To go on: keybrake raise ${workflowId} --to USD; ${end}`;
+  return [[`${AT_CAP}${status.usdCap}`, `the cap of ${formatUsd(micros(status.usdCap ?? 0))} is spent. ${wayOut}`]];
 }
