@@ -106,18 +106,34 @@ function idOf(value: unknown): string | undefined {
 
 function costOf({ micros, times, each }: CustomPrice, request: VendorRequest): Micros {
   if (each === undefined) return micros * (times === undefined ? 1 : numberIn(request, times));
-  const list = each === '' ? request.json : at(request.json, each.split('.'));
+  const list = each === '' ? request.json : readAt(request.json, each);
   if (!Array.isArray(list)) throw unpriceable(each === '' ? 'body' : each, `"${each}" must be a list in a JSON body.`);
-  const units = list.map((item: unknown) => (times === undefined ? 1 : wholeOf(at(item, times.split('.')), times)));
+  const units = list.map((item: unknown) => (times === undefined ? 1 : wholeOf(readAt(item, times), times)));
   return micros * units.reduce((sum, one) => sum + one, 0);
+}
+
+/** Readers that do not mind the case, as Go's and .NET's, take `Pages` for `pages`, and the last of both. */
+function folded(name: string): string {
+  return name.toUpperCase().toLowerCase();
+}
+
+/** What is at a dotted path, if no name on the way is there a second time in another case. */
+function readAt(value: unknown, dotted: string): unknown {
+  const path = dotted.split('.');
+  for (const [depth, name] of path.entries()) {
+    const names = Object.keys(Object(at(value, path.slice(0, depth))) as object);
+    const twin = names.find((other) => other !== name && folded(other) === folded(name));
+    if (twin !== undefined) throw unpriceable(dotted, `Field "${twin.slice(0, 60)}" could be read as "${name}".`);
+  }
+  return at(value, path);
 }
 
 /** Of a JSON body the number itself; of a form the field, written `amount[value]` for `amount.value`. */
 function numberIn({ body, json }: VendorRequest, path: string): number {
-  if (json !== undefined) return wholeOf(at(json, path.split('.')), path);
+  if (json !== undefined) return wholeOf(readAt(json, path), path);
   const [root = '', ...rest] = path.split('.');
   const name = [root, ...rest.map((part) => `[${part}]`)].join('');
-  const found = body.filter(([field]) => field === name || field.startsWith(`${name}[`));
+  const found = body.filter(([field]) => `${folded(field)}[`.startsWith(`${folded(name)}[`));
   return wholeNumber(found.length === 1 && found[0]?.[0] === name ? [[path, found[0][1]]] : [], path);
 }
 
