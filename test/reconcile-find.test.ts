@@ -25,6 +25,7 @@ describe("Twilio's texts", () => {
     from: '+15005550006',
     body: 'Hi there',
     messaging_service_sid: null,
+    direction: 'outbound-api',
     date_created: at(1),
     date_sent: null,
     ...given,
@@ -42,6 +43,8 @@ describe("Twilio's texts", () => {
     ['one to another number', { to: '+14155550101' }, 0],
     ['one from another number', { from: '+15005550007' }, 0],
     ['one of a Messaging Service, where a number was the sender', { messaging_service_sid: 'MG1' }, 0],
+    ['one that came in, where both numbers are of the account', { direction: 'inbound' }, 0],
+    ['one that Twilio answered by itself', { direction: 'outbound-reply' }, 0],
     ['one without a time', { date_created: null }, 0],
     ['one without a sid', { sid: undefined }, 0],
   ])('%s: %j counts %d', (_what, given, count) => {

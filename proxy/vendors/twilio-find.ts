@@ -52,6 +52,8 @@ function textOf({ body: fields }: VendorRequest): Text | undefined {
 
 function fits(message: unknown, { to, from, service, body }: Text, { fromMs, toMs }: Sought): boolean {
   const made = madeAt(message);
+  // A text to a number of the same account is in the list twice: as it went out, and as it came in.
+  if (at(message, ['direction']) !== 'outbound-api') return false;
   if (at(message, ['body']) !== body || at(message, ['to']) !== to) return false;
   if (from !== undefined && at(message, ['from']) !== from) return false;
   if ((at(message, ['messaging_service_sid']) ?? undefined) !== service) return false;
