@@ -20,7 +20,13 @@ beforeEach(async () => {
     upstream: sandbox.url,
     upstreamTimeoutMs: UPSTREAM_TIMEOUT_MS,
     reconcile: { everyMs: 50, marginMs: MARGIN_MS, firstWaitMs: 100, lookForMs: 1_000 },
-    accounts: { twilio: { vendor: 'twilio', secret: TOKEN, accountId: ACCOUNT, upstream: sandbox.url } },
+    // One account of Twilio's, under two names.
+    accounts: Object.fromEntries(
+      ['twilio', 'same'].map((name) => [
+        name,
+        { vendor: 'twilio', secret: TOKEN, accountId: ACCOUNT, upstream: sandbox.url },
+      ]),
+    ),
   });
 });
 afterEach(async () => {
@@ -34,9 +40,10 @@ interface Text {
   readonly from?: string;
 }
 
-function issue(usd_cap = 100): Promise<IssuedKey> {
+function issue(usd_cap = 100, account = 'twilio'): Promise<IssuedKey> {
   return proxy.client.issueKey({
     vendor: 'twilio',
+    account,
     usd_cap,
     allowed_endpoints: [SEND],
     expires_in: '1h',
@@ -100,6 +107,16 @@ test('an immediate repeat gets the text that was sent as its answer, and nothing
   expect((await send(key, 'early', text)).code).toBe('outcome_unknown');
   expect((await send(key, 'early', text)).status).toBe(201);
   expect(sandbox.requests().map(({ method }) => method)).toEqual(['POST', 'GET']);
+});
+
+test('a lost text is not settled with one that was sent under another name of the same account', async () => {
+  const text = { to: TO, body: 'under two names' };
+  expect((await send(await issue(), 'first', text)).status).toBe(201);
+  sandbox.setFaults({ dropBefore: { first: 1 } }, 'twilio');
+  const key = await issue(100, 'same');
+  expect((await send(key, 'second', text)).code).toBe('outcome_unknown');
+  expect((await send(key, 'second', text)).code).toBe('idempotency_in_progress');
+  expect(await spendOf(key)).toMatchObject({ settled_usd: 0, unknown_usd: 0.02 });
 });
 
 test('an immediate repeat of what cannot be found yet is told when to come back, and nothing is sent', async () => {

@@ -9,7 +9,7 @@ import { type Live, resume, settleFound } from '../ledger/resume';
 import { whenStopping } from '../lookup';
 import { type OutcomeParts, sealedOutcome } from '../outcome';
 import { rateLimitIn } from '../rateLimit';
-import type { Shown } from '../vendors/vendor';
+import type { Shown, Vendor } from '../vendors/vendor';
 import type { Case, Means } from './case';
 import { search } from './search';
 
@@ -82,7 +82,7 @@ export async function lookUp(parts: ActParts, { call, facts }: Case, means: Mean
   const { vendor, route, price, request, find } = means;
   const byContent = find?.finder.by === 'content';
   const { taken, why } = await search({ means, stopping: parts.stopping }, async ({ vendorId, shown }) => {
-    if (byContent && (await settledWith(ledger, call.account, vendorId))) return false;
+    if (byContent && (await settledWith(ledger, vendor, vendorId))) return false;
     const sent = asAnswer(shown);
     const verdict = judge({ sent, vendor, route, price, request, terms: { fx: facts.fx }, first: false });
     const outcome = sealedOutcome(parts, verdict, vendorReply(sent.status, sent.headers, sent.body), call.call_id);
@@ -95,10 +95,10 @@ export async function lookUp(parts: ActParts, { call, facts }: Case, means: Mean
   return { ended: taken, why };
 }
 
-/** Has a call been settled with this id already, also by an operator? */
-async function settledWith({ store }: Ledger, account: string, vendorId: string): Promise<boolean> {
+/** Has a call been settled with this id already, also by an operator, and under any name of the vendor's account? */
+async function settledWith({ store }: Ledger, { id }: Vendor, vendorId: string): Promise<boolean> {
   const calls = await store.listCalls({ vendor_id: vendorId, state: 'settled', order: 'oldest', limit: 100 });
-  return calls.some((call) => call.account === account);
+  return calls.some((call) => call.vendor === id);
 }
 
 /** What is found, as the answer that never came. */
