@@ -6,6 +6,8 @@ const ROUTES: readonly CustomRoute[] = [
   { method: 'POST', path: '/json', body: 'json', price: { micros: 100, times: 'pages.sum' } },
   { method: 'POST', path: '/list', body: 'json', price: { micros: 100, each: 'work.letters', times: 'sheets' } },
   { method: 'POST', path: '/form', body: 'form', price: { micros: 100, times: 'pages.sum' } },
+  { method: 'POST', path: '/faxes/:id', body: 'json', price: 'free' },
+  { method: 'POST', path: '/faxes/bulk', body: 'json', price: { micros: 100, times: 'pages' } },
   { method: 'POST', path: '/flat', body: 'form', price: { micros: 100, times: 'skips' } },
 ];
 const vendor = customVendor('fax', {
@@ -46,4 +48,15 @@ test.each([
   ['/flat', 'skips=1&Skips[]=1000'],
 ])('a second field that some readers take for the one that is billed is refused: %s %s', (path, body) => {
   expect(priceOf(path, body)).toMatchObject({ ok: false, code: 'request_unpriceable' });
+});
+
+test('an id that some routers take for a word of another route is no id', () => {
+  const routeOf = (path: string) => matchRoute(vendor, 'POST', path)?.route.path;
+  expect(['/faxes/fx_1', '/faxes/bulk', '/faxes/BULK', '/faxes/Bulk', '/Faxes/fx_1'].map(routeOf)).toEqual([
+    '/faxes/:id',
+    '/faxes/bulk',
+    undefined,
+    undefined,
+    undefined,
+  ]);
 });

@@ -28,14 +28,17 @@ interface Index {
 
 /**
  * The row for a method and a decoded path. Undefined: the table has no such route, so it is unpriced. An id is one
- * segment of letters, digits, `_` and `-`, which no URL parser on the way can read differently.
+ * segment of letters, digits, `_` and `-`, which no URL parser on the way can read differently; and not a word of
+ * another row in other letters, which routers that do not mind the case, as Express's, take for that row.
  */
 export function matchRoute(vendor: Vendor, method: string, path: string): RouteMatch | undefined {
   const segments = path.split('/');
-  const row = indexOf(vendor)
-    .rows.get(`${method} ${segments.length}`)
-    ?.find((candidate) => matches(candidate.segments, segments));
-  return row === undefined ? undefined : { route: row.route, ids: idsOf(row.segments, segments) };
+  const rows = indexOf(vendor).rows.get(`${method} ${segments.length}`) ?? [];
+  // Rows with fewer ids come first: what is found before the row has a word where this one has an id.
+  const first = rows.find((row) => matches(row.segments, segments));
+  const row = rows.find((one) => matches(one.segments, segments) && !isInOtherCase(one.segments, segments));
+  if (first === undefined || row === undefined || idCount(first) < idCount(row)) return undefined;
+  return { route: row.route, ids: idsOf(row.segments, segments) };
 }
 
 const PLAIN_ID = /^[A-Za-z0-9_-]+$/;
@@ -59,13 +62,20 @@ function idIn({ id, suffix }: Part, segment: string): string | undefined {
   return (id === 'PhoneNumber' ? PHONE_NUMBER : PLAIN_ID).test(found) ? found : undefined;
 }
 
+/** Words in any letters. */
 function matches(template: readonly Part[], segments: readonly string[]): boolean {
   for (let i = 0; i < template.length; i++) {
     const part = template[i];
     const segment = segments[i] ?? '';
-    if (part !== undefined && part.text !== segment && idIn(part, segment) === undefined) return false;
+    if (part === undefined || part.text === segment || idIn(part, segment) !== undefined) continue;
+    if (part.id !== undefined || part.text.length !== segment.length) return false;
+    if (part.text.toLowerCase() !== segment.toLowerCase()) return false;
   }
   return true;
+}
+
+function isInOtherCase(template: readonly Part[], segments: readonly string[]): boolean {
+  return template.some(({ id, text }, i) => id === undefined && text !== segments[i]);
 }
 
 function idsOf(template: readonly Part[], segments: readonly string[]): Readonly<Record<string, string>> {
