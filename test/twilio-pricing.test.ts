@@ -19,14 +19,19 @@ const twilio = twilioWith({
   lookups: { caller_name: 10_000, line_type_intelligence: 8_000 },
 });
 
-function priceOf(method: string, url: string, fields: Record<string, string | string[]> = {}): Pricing {
+function priceOf(
+  method: string,
+  url: string,
+  fields: Record<string, string | string[]> = {},
+  vendor = twilio,
+): Pricing {
   const body = new URLSearchParams();
   for (const [name, value] of Object.entries(fields)) for (const one of [value].flat()) body.append(name, one);
   const target = readPath(url);
-  const match = matchRoute(twilio, method, target.path);
+  const match = matchRoute(vendor, method, target.path);
   if (match === undefined) throw new Error(`no route for ${url}`);
   const headers = method === 'GET' ? {} : { 'content-type': 'application/x-www-form-urlencoded' };
-  const reads = { kind: match.route.body, repeats: twilio.repeats };
+  const reads = { kind: match.route.body, repeats: vendor.repeats };
   const request = readRequest({ method, target, headers, bodyText: body.toString(), ...reads });
   return match.route.price(request, match.ids, { fx: {} });
 }
@@ -164,6 +169,33 @@ describe('a message costs its segments at the price of its destination', () => {
     const pricing = priceOf('POST', `/2010-04-01/Accounts/${AC}/Messages/SM1.json`, fields);
     expect(pricing.ok).toBe(ok);
     if (pricing.ok) expect(pricing.price).toEqual({ kind: 'free', objectId: 'SM1' });
+  });
+});
+
+describe('RCS, which is billed by 160 bytes of UTF-8 in the US', () => {
+  const rcs = twilioWith({ rcs: { US: 25_000, GB: 60_000 }, sms: { GB: 52_400 } });
+  const costOf = (fields: Record<string, string>) => {
+    const pricing = priceOf('POST', MESSAGES, fields, rcs);
+    return pricing.ok && pricing.price.kind === 'fixed' ? pricing.price.micros : pricing;
+  };
+  const Body = 'é'.repeat(160);
+  test.each<[string, Record<string, string>, number]>([
+    ['a short text', { To: 'rcs:+14155550100', Body: 'hi' }, 25_000],
+    ['a text of 320 bytes', { To: 'rcs:+14155550100', Body }, 50_000],
+    ['one byte more', { To: 'rcs:+14155550100', Body: `${Body}x` }, 75_000],
+    ['a template', { To: 'rcs:+14155550100', ContentSid: 'HX1' }, 25_000],
+    ['elsewhere a message is one', { To: 'rcs:+442071838750', Body }, 60_000],
+    ['a text that its service may send so', { To: '+14155550100', MessagingServiceSid: 'MG1', Body }, 50_000],
+    ['a service given as the sender', { To: '+14155550100', From: 'MG1', Body }, 50_000],
+    ['an RCS sender', { To: '+14155550100', From: 'rcs:agent', Body }, 50_000],
+    ['a text from a number', { To: '+14155550100', From: '+15005550006', Body }, 20_000],
+  ])('%s', (_what, fields, micros) => {
+    expect(costOf(fields)).toBe(micros);
+  });
+
+  test('an RCS sender is refused where RCS has no price', () => {
+    const pricing = priceOf('POST', MESSAGES, { To: '+14155550100', From: 'rcs:agent', Body });
+    expect(pricing).toMatchObject({ reason: expect.stringMatching(/prices\.twilio\.rcs\.US/) as string });
   });
 });
 

@@ -53,7 +53,27 @@ function messageMicros(body: FormPairs, prices: TwilioPrices): Micros {
   const to = required(body, 'To');
   const channel = CHANNELS.find((name) => to.startsWith(`${name}:`));
   if (channel === 'messenger') return flat(prices.messenger, 'messenger');
-  if (channel !== undefined) return priceTo(to.slice(channel.length + 1), prices[channel], channel);
+  if (channel === 'whatsapp') return priceTo(to.slice('whatsapp:'.length), prices.whatsapp, 'whatsapp');
+  if (channel === 'rcs') return rcsMicros(body, to.slice('rcs:'.length), prices);
+  const from = valueIfAny(body, 'From') ?? '';
+  if (from.startsWith('rcs:')) return Math.max(rcsMicros(body, to, prices), textMicros(body, to, prices));
+  const service = from.startsWith('MG') || valueIfAny(body, 'MessagingServiceSid') !== undefined;
+  const destination = service ? destinationOf(to) : undefined;
+  // A service sends by RCS where it can; who has no price for that has no such sender in it.
+  const mayBeRcs = destination !== undefined && tariffPrice(prices.rcs, destination) !== undefined;
+  return Math.max(mayBeRcs ? rcsMicros(body, to, prices) : 0, textMicros(body, to, prices));
+}
+
+const RCS_BYTES = 160;
+
+/** In the US a text is billed by 160 bytes of UTF-8, elsewhere as one (sms-segments-calculator 1.3, by Twilio). */
+function rcsMicros(body: FormPairs, to: string, prices: TwilioPrices): Micros {
+  const bytes = Buffer.byteLength(valueIfAny(body, 'Body') ?? '');
+  const units = to.startsWith('+1') ? Math.max(1, Math.ceil(bytes / RCS_BYTES)) : 1;
+  return units * priceTo(to, prices.rcs, 'rcs');
+}
+
+function textMicros(body: FormPairs, to: string, prices: TwilioPrices): Micros {
   const media = body.filter(([name]) => name === 'MediaUrl').length;
   if (media > MEDIA_MAX) throw unpriceable('MediaUrl', `A message has at most ${MEDIA_MAX} pictures.`);
   const text = bodyIn(body) + LINK.repeat(media);
