@@ -116,8 +116,10 @@ test("the client's own callback stays, also one that a service or application ma
   await client.messages.create({ ...text(), statusCallback: own });
   await client.messages.create({ to: '+14155550100', messagingServiceSid: SERVICE, body: 'x' });
   await client.messages.create({ ...text('+14155550101'), applicationSid: `AP${'0'.repeat(32)}` });
+  // A service may be given as the sender: the stand-in knows no such number.
+  await client.messages.create({ ...text('+14155550102'), from: SERVICE }).catch(() => undefined);
   const sent = () => rig.sandbox.requests().filter(({ method }) => method === 'POST');
-  expect(sent().map(({ body }) => new URLSearchParams(body).get('StatusCallback'))).toEqual([own, null, null]);
+  expect(sent().map(({ body }) => new URLSearchParams(body).get('StatusCallback'))).toEqual([own, null, null, null]);
   // Their prices come all the same: they are looked for.
   await rig.sandbox.advance();
   await until('all are known', async () => (await rig.spend(key)).settled_usd === 0.0339);

@@ -5,12 +5,16 @@ import type { Callbacks, FormPairs, Route } from './vendor';
 /** A callback of the client's own, or a service or application that may have one: the proxy's would take its place. */
 const CLIENTS_OWN = /^(?:StatusCallback|MessagingServiceSid$|ApplicationSid$)/;
 
+function hasOwn([name, value]: FormPairs[number]): boolean {
+  return CLIENTS_OWN.test(name) || (name === 'From' && value.startsWith('MG'));
+}
+
 /** Asks Twilio to post to `url` when something becomes of the message or call, if nobody else is to be told. */
 export function withCallback(price: Route['price'], url: string | undefined): Route['price'] {
   if (url === undefined) return price;
   return (request, ids, terms) => {
     const priced = price(request, ids, terms);
-    if (!priced.ok || request.body.some(([name]) => CLIENTS_OWN.test(name))) return priced;
+    if (!priced.ok || request.body.some(hasOwn)) return priced;
     return { ...priced, adds: [...(priced.adds ?? []), ['StatusCallback', url]] };
   };
 }

@@ -45,7 +45,10 @@ function textOf({ body: fields }: VendorRequest): Text | undefined {
     const values = fields.filter(([field]) => field === name);
     return values.length === 1 ? values[0]?.[1] : undefined;
   };
-  const [to, from, service, body] = [one('To'), one('From'), one('MessagingServiceSid'), one('Body')];
+  const [to, sender, body] = [one('To'), one('From'), one('Body')];
+  // A service may be given as the sender.
+  const from = sender?.startsWith('MG') === true ? undefined : sender;
+  const service = one('MessagingServiceSid') ?? (from === undefined ? sender : undefined);
   if (to === undefined || body === undefined || body === '' || (from ?? service) === undefined) return undefined;
   return { to, from, service, body };
 }
