@@ -1,5 +1,6 @@
 /** `keybrake.page`: references of the next records, or ranges of chunks. Also the pages of users' own readers. */
 import { ApplicationFailure } from '@temporalio/common';
+import { CARRIED_BYTES_MAX } from './contract/limits';
 import type { RecordRef } from './contract/plan';
 import type { ReaderPointer } from './contract/headers';
 import { FAILURES } from './codes';
@@ -21,7 +22,8 @@ export async function page(env: SourceEnv, input: PageInput): Promise<PageOutput
 }
 
 /** The answer of a user's reader, `{ records, nextCursor }`, as a page. */
-export function pageOfReader(answer: unknown, { recordId, offset }: ReaderPointer, activity: string): PageOutput {
+export function pageOfReader(answer: unknown, reader: ReaderPointer, activity: string): PageOutput {
+  const { recordId, offset } = reader;
   const { records, nextCursor } = (answer ?? {}) as { records?: unknown; nextCursor?: unknown };
   if (!Array.isArray(records)) {
     throw ApplicationFailure.nonRetryable(
@@ -30,9 +32,27 @@ export function pageOfReader(answer: unknown, { recordId, offset }: ReaderPointe
     );
   }
   const refs = allOf(records, offset, recordId);
+  checkSize(refs, reader, activity);
   const end = offset + refs.length;
   const atEnd = nextCursor === null || nextCursor === undefined;
   return { refs, next: atEnd ? null : { offset: end, line: end + 1, cursor: nextCursor } };
+}
+
+/** Beyond what Temporal takes, the page or a call could never be made, and would be tried for ever. */
+function checkSize(
+  refs: readonly RecordRef[],
+  { pageBytesMax = CARRIED_BYTES_MAX, recordBytesMax = CARRIED_BYTES_MAX }: ReaderPointer,
+  activity: string,
+): void {
+  const sizes = refs.map((ref) => Buffer.byteLength(JSON.stringify(ref)));
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  const wide = sizes.findIndex((size) => size > recordBytesMax);
+  if (bytes <= pageBytesMax && wide === -1) return;
+  const what =
+    wide === -1
+      ? `a page of ${bytes} bytes, and at most ${pageBytesMax} fit: answer fewer records at a time`
+      : `record ${refs[wide]?.line ?? 0}, of ${sizes[wide]} bytes, and at most ${recordBytesMax} fit beside its call`;
+  throw ApplicationFailure.nonRetryable(`The reader "${activity}" answered ${what}.`, FAILURES.invalidInput);
 }
 
 /** `pageOf` ends a page early when it is large; what a reader has answered is here to stay. */

@@ -1,9 +1,10 @@
 /** `keybrake.prepare`: the raw input becomes a plan, or a failure that names every wrong field. */
-import { type Limits, LIMITS, type LimitedPlan } from './contract/limits';
+import { CARRIED_BYTES_MAX, type Limits, LIMITS, type LimitedPlan } from './contract/limits';
 import type { Plan } from './contract/plan';
 import type { VendorView } from '../proxy/endpoints';
 import { beating } from './beat';
 import { parseInput } from './input';
+import { invalidInput } from './inputIssues';
 import type { Runtime } from './runtime';
 import { prepare, readChunks, type SourceEnv } from './sources';
 import type { PrepareInput } from './types';
@@ -11,8 +12,17 @@ import type { PrepareInput } from './types';
 export async function prepareRun(runtime: Runtime, { input, facts }: PrepareInput): Promise<LimitedPlan> {
   const { env, limits: given = {} } = runtime;
   const plan = await beating(async () => prepare(input, facts, env, await vendorsFor(runtime, { input, facts })));
+  checkSize(plan);
   const limits = { ...given, ...limitsForCall(plan, given) };
   return Object.keys(limits).length === 0 ? plan : { ...(await recut(plan, limits, env)), limits };
+}
+
+/** The plan, or its call, is carried in many an activity's input. */
+function checkSize(plan: Plan): void {
+  const bytes = Buffer.byteLength(JSON.stringify(plan));
+  if (bytes <= CARRIED_BYTES_MAX) return;
+  const message = `is too large: ${bytes} bytes with all its defaults, and at most ${CARRIED_BYTES_MAX} fit into a history`;
+  throw invalidInput([{ path: '', message }]);
 }
 
 /**

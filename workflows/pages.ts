@@ -3,7 +3,7 @@ import { ApplicationFailure, patched, proxyActivities, workflowInfo } from '@tem
 import type { PageOutput, Position } from '../activities/types';
 import { callActivity, CONTROL, controlId } from './calls';
 import { runWithVault } from './context';
-import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
+import { CARRIED_BYTES_MAX, limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import { ACTIVITIES, type RecordRef, type ShardRange } from '../activities/contract/plan';
 import type { Unit, UnitMaker } from './units';
 
@@ -149,7 +149,13 @@ export class Pages {
     if (plan.source.kind !== 'activity') throw ApplicationFailure.nonRetryable('Not an activity source.');
     const { activity, args } = plan.source;
     const limit = this.#pageSize;
-    const reader = { recordId: plan.recordId, offset: position.offset };
+    const besideCall = CARRIED_BYTES_MAX - JSON.stringify({ call: plan.call, args }).length;
+    const reader = {
+      recordId: plan.recordId,
+      offset: position.offset,
+      pageBytesMax: plan.recordsPerActivity === 1 ? CARRIED_BYTES_MAX : besideCall,
+      recordBytesMax: besideCall,
+    };
     const header = { keyId: keyId(), jobId: plan.jobId, reader };
     const acts = proxyActivities({
       ...CONTROL,

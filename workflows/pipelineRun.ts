@@ -3,15 +3,21 @@
  * Whatever ends it (its records, the cap, a signal, a cancellation, a failure), in this order: the key is revoked,
  * what has not started is dropped, what is in flight is waited for, lost outcomes are looked up, the report is made.
  */
-import { CancellationScope, workflowInfo } from '@temporalio/workflow';
-import type { KeyRequest } from '../activities/types';
+import {
+  ApplicationFailure,
+  CancellationScope,
+  defaultPayloadConverter,
+  patched,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { KeyRequest, PrepareInput } from '../activities/types';
 import { callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
 import { finish, reportWithoutKey } from './ending';
 import { endingInFailure } from './failures';
 import type { Gate } from './gate';
 import { setRunHandlers } from './handlers';
 import { RunKey } from './key';
-import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
+import { CARRIED_BYTES_MAX, limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import { ACTIVITIES, type Plan, type RunReport } from '../activities/contract/plan';
 import { watchSpend } from './progress';
 import { runRange } from './range';
@@ -60,6 +66,7 @@ async function perform(run: Run, raw: unknown): Promise<RunReport> {
 function prepare(input: unknown): Promise<LimitedPlan> {
   const { workflowId, firstExecutionRunId, cronSchedule } = workflowInfo();
   const facts = { workflowId, firstExecutionRunId, ...(cronSchedule ? { cronSchedule } : {}) };
+  checkSize({ input, facts });
   return callActivity(
     ACTIVITIES.prepare,
     { input, facts },
@@ -74,6 +81,19 @@ function prepare(input: unknown): Promise<LimitedPlan> {
     },
   );
 }
+
+/** What Temporal took as the run's input it may not take with the run's facts: that task would fail for ever. */
+function checkSize(input: PrepareInput): void {
+  const bytes = defaultPayloadConverter.toPayload(input).data?.length ?? 0;
+  // Asked last: no other run has a marker of it.
+  if (bytes <= PAYLOAD_BYTES_MAX || !patched(INPUT_SIZE)) return;
+  const message = `The input is too large: ${bytes} bytes, and at most ${CARRIED_BYTES_MAX} fit into a history.`;
+  throw ApplicationFailure.nonRetryable(message, 'keybrake.invalid_input');
+}
+
+/** Temporal's 2 MiB, less what it adds. */
+const PAYLOAD_BYTES_MAX = 2 * 1024 * 1024 - 1_000;
+const INPUT_SIZE = 'keybrake.input-size';
 
 /** What `work` answers, or undefined when the run was stopped before that. */
 async function unlessStopped<T>(run: Run, work: () => Promise<T>): Promise<T | undefined> {

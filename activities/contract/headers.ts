@@ -22,6 +22,9 @@ export interface ReaderPointer {
   readonly recordId: string;
   /** Index of the first record of this page in the whole source. */
   readonly offset: number;
+  /** What a page, and each of its records, may have beside the call that they go with. */
+  readonly pageBytesMax?: number;
+  readonly recordBytesMax?: number;
 }
 
 export interface VaultHeader {

@@ -39,6 +39,12 @@ export const LIMITS: Limits = {
   spendPollMs: 5_000,
 };
 
+/**
+ * Of anything that is carried in a history: Temporal takes 2 MiB, and what is made of a plan or a record has some ids and
+ * numbers more.
+ */
+export const CARRIED_BYTES_MAX = 2_000_000;
+
 /** A plan that carries limits other than {@link LIMITS}. */
 export type LimitedPlan = Plan & { readonly limits?: Partial<Limits> };
 

@@ -1,0 +1,78 @@
+/** What is larger than Temporal takes is told to whoever sent it: as a command it would fail the workflow task for ever. */
+import { customers, failedTasks, inputFor, type Stack, startRun, startStack, withWorker } from './support/temporal';
+
+let stack: Stack;
+
+beforeAll(async () => {
+  stack = await startStack();
+});
+
+afterAll(() => stack.stop());
+
+const PAYLOAD_BYTES_MAX = 2 * 1024 * 1024;
+
+interface Input {
+  readonly call: { readonly params: Record<string, unknown> };
+}
+
+/** An input with a text among its parameters that makes it so many bytes. */
+function inputOf(bytes: number, change: object = {}): object {
+  const input = inputFor('', { source: { kind: 'inline', records: customers(1) }, ...change }) as unknown as Input;
+  input.call.params['description'] = '';
+  input.call.params['description'] = 'x'.repeat(bytes - JSON.stringify(input).length);
+  return input;
+}
+
+async function failureOf(input: object, activities: object = {}): Promise<object> {
+  return withWorker(
+    stack,
+    async (taskQueue) => {
+      const handle = await startRun(stack, taskQueue, input, { workflowExecutionTimeout: '15 seconds' });
+      const error = await handle.result().then(
+        (report) => report,
+        (failed: Error) => failed.cause,
+      );
+      const { type, message } = error as { type?: string; message?: string };
+      // A history of two such inputs is more than a client takes at once.
+      const failed = type === undefined ? [] : await failedTasks(handle).catch(() => []);
+      return { type, message, failedTasks: failed };
+    },
+    { worker: { activities } },
+  );
+}
+
+test.each([60, 600, 50_000])('an input %d bytes below what Temporal takes fails as too large', async (less) => {
+  expect(await failureOf(inputOf(PAYLOAD_BYTES_MAX - less))).toEqual({
+    type: 'keybrake.invalid_input',
+    message: expect.stringMatching(/too large: .*bytes/),
+    failedTasks: [],
+  });
+});
+
+describe("a page of a user's own reader", () => {
+  const source = { kind: 'activity', activity: 'read' };
+  const reader = (count: number, bytes: number) => ({
+    read: async () => ({
+      records: customers(count).map((record) => ({ ...record, text: 'x'.repeat(bytes) })),
+      nextCursor: null,
+    }),
+  });
+  const tooLarge = {
+    type: 'keybrake.invalid_input',
+    message: expect.stringMatching(/"read".*bytes/),
+    failedTasks: [],
+  };
+
+  test('that is too large fails the run', async () => {
+    expect(await failureOf(inputFor('', { source }), reader(200, 11_000))).toEqual(tooLarge);
+  });
+
+  test('with a record that is too large beside its call fails the run', async () => {
+    expect(await failureOf(inputOf(700_000, { source }), reader(1, 1_600_000))).toEqual(tooLarge);
+  });
+
+  test('that is too large beside the call of its chunk fails the run', async () => {
+    const input = inputOf(700_000, { source, recordsPerActivity: 200 });
+    expect(await failureOf(input, reader(160, 10_000))).toEqual(tooLarge);
+  });
+});
