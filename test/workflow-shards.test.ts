@@ -1,4 +1,5 @@
 import { raiseCapUpdate, revokeSignal, statusQuery } from '../workflows';
+import { progressSignal } from '../workflows/definitions';
 import type { Limits } from '../activities/contract/limits';
 import {
   customers,
@@ -63,6 +64,20 @@ describe('shards', () => {
         await eventually(async () => (await shardRuns(handle.workflowId)).length === 6);
         expect((await shardRuns(handle.workflowId)).filter((status) => status === 'CONTINUED_AS_NEW')).toHaveLength(3);
         expect(await failedTasks(handle)).toEqual([]);
+      },
+      small,
+    );
+  });
+
+  test('count as they ended, though news of their progress comes later', async () => {
+    const path = await writeSource(stack, customers(70, 100, 'news'));
+    await withWorker(
+      stack,
+      async (taskQueue) => {
+        const handle = await startRun(stack, taskQueue, inputFor(path, { concurrency: 1 }));
+        await eventually(async () => (await handle.query(statusQuery)).records.succeeded === 35);
+        await handle.signal(progressSignal, { shard: 0, counts: { succeeded: 12 } });
+        expect((await handle.result()).records).toMatchObject({ succeeded: 70, not_started: 0 });
       },
       small,
     );

@@ -54,6 +54,7 @@ function setShardHandlers(run: Run): void {
     progressSignal,
     (progress) => {
       if (typeof progress?.shard !== 'number' || typeof progress.counts !== 'object') return;
+      if (run.shardsEnded.has(progress.shard)) return;
       run.shardCounts.set(progress.shard, progress.counts);
       run.show();
     },

@@ -55,6 +55,8 @@ export class Run {
   readonly counts: Record<Outcome, number> = noOutcomes();
   /** Of each shard, as last heard. */
   readonly shardCounts = new Map<number, Counts>();
+  /** Shards that have told their last counts: others that come later were under way before. */
+  readonly shardsEnded = new Set<number>();
   plan: LimitedPlan | undefined;
   key: RunKey | undefined;
   gate: Gate | undefined;

@@ -81,6 +81,7 @@ async function runShard(run: Run, plan: LimitedPlan, gate: Gate, job: ShardJob):
       if (input.control.version !== gate.control.version) run.broadcast(gate.control);
       return handle.result();
     });
+    run.shardsEnded.add(index);
     run.shardCounts.set(index, result.counts);
     const { fatal, cancelled } = result;
     if (fatal !== undefined) run.fail(ApplicationFailure.nonRetryable(fatal.message, fatal.type));
@@ -89,6 +90,7 @@ async function runShard(run: Run, plan: LimitedPlan, gate: Gate, job: ShardJob):
     return [];
   } catch (error) {
     if (isCancellation(error) && !running.has(index)) return [];
+    run.shardsEnded.add(index);
     run.shardCounts.delete(index);
     if (!isCancellation(error)) run.fail(error);
     return plan.source.kind === 'activity' ? [] : [{ range, otherwise: 'not_started' }];
