@@ -17,8 +17,8 @@ import {
 let stack: Stack;
 
 /** A server that ends runs sooner, so that the test is short. */
-const SERVER = { 'limit.historySize.error': 4_000_000, 'limit.historyCount.error': 1_500 };
-const SMALL: Partial<Limits> = { historyBytes: 400_000, historyEvents: 300, unitsPerPage: 5 };
+const SERVER = { 'limit.historySize.error': 4_000_000, 'limit.historyCount.error': 600 };
+const SMALL: Partial<Limits> = { historyBytes: 400_000, historyEvents: 200, unitsPerPage: 5 };
 
 beforeAll(async () => {
   const extraArgs = Object.entries(SERVER).map(([name, value]) => `--dynamic-config-value=${name}=${value}`);
@@ -95,7 +95,7 @@ describe("of a user's own reader", () => {
   });
 
   test('pages without a record may be many', async () => {
-    const empty = Array.from({ length: 260 }, () => []);
+    const empty = Array.from({ length: 110 }, () => []);
     const pages = [...empty, customers(3, 100, 'sparse')];
     expect(await read(pages, 'sparse')).toEqual({ status: 'completed', succeeded: 3, charges: 3 });
   });

@@ -3,7 +3,7 @@ import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { scanHistory } from '../src/testing';
 import { vaultRevokeSignal, vaultStatusQuery } from '../workflows';
-import { eventually, failedTasks, type Stack, startStack, startWorker } from './support/temporal';
+import { eventsOf, eventually, failedTasks, type Stack, startStack, startWorker } from './support/temporal';
 import { userActivities } from './support/userActivities';
 import type * as workflows from './support/userWorkflows';
 
@@ -128,6 +128,33 @@ describe('withVaultKey', () => {
     await stack.proxy.client.revokeKey(keyId!, 'operator');
     expect((await failure(handle)).type).toBe('keybrake.key_revoked');
     await expectClosed(handle);
+  });
+
+  test('a revocation after a key that was not issued ends the next', async () => {
+    const handle = await start('secondKeyAfterNone', 'after_none');
+    // The local activity that was to issue it has left its marker.
+    await eventually(async () =>
+      eventsOf(await handle.fetchHistory()).some((event) => event.markerRecordedEventAttributes),
+    );
+    await handle.signal(vaultRevokeSignal, 'stop it');
+    await handle.signal('goOn');
+    expect(await failure(handle)).toMatchObject({ type: 'keybrake.key_revoked' });
+    expect(seen.keyIds.size).toBe(0);
+    expect(await failedTasks(handle)).toEqual([]);
+  });
+
+  test('a revocation while a key is asked for that is not issued ends the next', async () => {
+    const handle = await stack.client.workflow.signalWithStart('secondKeyAfterNone', {
+      workflowId: `user-${randomUUID()}`,
+      taskQueue,
+      args: ['while_none'],
+      signal: vaultRevokeSignal,
+      signalArgs: ['stop it'],
+    });
+    await handle.signal('goOn');
+    expect(await failure(handle)).toMatchObject({ type: 'keybrake.key_revoked' });
+    expect(seen.keyIds.size).toBe(0);
+    expect(await failedTasks(handle)).toEqual([]);
   });
 
   test("the workflow's own cancellation wins", async () => {

@@ -79,6 +79,8 @@ type Settled<T> = { readonly value: T } | { readonly error: unknown };
 
 /** A run from before was stopped by its own revocation, where its guard was quicker. */
 const CLOSING = 'keybrake.closing';
+/** A run from before took a key that was never issued for one to revoke, and forgot the revocation. */
+const NEVER_ISSUED = 'keybrake.never-issued';
 
 class OpenVault {
   readonly #label: string;
@@ -87,10 +89,11 @@ class OpenVault {
   readonly #scope = new CancellationScope();
   #key: RunKey | undefined;
   #stop: { readonly code: StopCode; readonly reason?: string } | undefined;
-  #revokeAsked: { readonly reason: string } | undefined;
+  #revokeAsked: { readonly reason: string; readonly outlivesIt: boolean } | undefined;
   /** The function has ended and its key is being revoked. */
   #closing = false;
   #ended = false;
+  #neverIssued = false;
   readonly #context: VaultContext;
 
   constructor(label: string, jobId: string) {
@@ -113,14 +116,31 @@ class OpenVault {
 
   get view(): VaultStatusView {
     const keyId = this.#key?.id ?? '';
-    return { label: this.#label, jobId: this.#jobId, keyId, stop: this.#stop?.code ?? null, ended: this.#ended };
+    const ended = this.#ended || this.#neverIssued;
+    return { label: this.#label, jobId: this.#jobId, keyId, stop: this.#stop?.code ?? null, ended };
+  }
+
+  /** Has it, or will it have, a key that a revocation ends? */
+  get revocable(): boolean {
+    // Asked last: no other run has a marker of it.
+    return !this.#ended && !(this.#neverIssued && patched(NEVER_ISSUED));
   }
 
   async open(request: KeyRequest, name: string): Promise<void> {
-    const key = await RunKey.issue(request, name);
+    const key = await this.#issue(request, name);
     this.#key = key;
     key.guard((code, keyId) => void this.#refused(code, keyId));
     if (this.#revokeAsked !== undefined) await this.revoke(this.#revokeAsked.reason);
+  }
+
+  async #issue(request: KeyRequest, name: string): Promise<RunKey> {
+    try {
+      return await RunKey.issue(request, name);
+    } catch (error) {
+      this.#neverIssued = true;
+      if (this.#revokeAsked?.outlivesIt) revokedBetween = this.#revokeAsked.reason;
+      throw error;
+    }
   }
 
   async run<T>(fn: (vault: Vault) => Promise<T>): Promise<Settled<T>> {
@@ -141,8 +161,11 @@ class OpenVault {
 
   /** An operator's word: the key dies first, then what is under way is cancelled. */
   async revoke(reason: string): Promise<void> {
-    this.#revokeAsked = { reason };
     const key = this.#key;
+    this.#revokeAsked = {
+      reason,
+      outlivesIt: key === undefined && revokedBetween === undefined && patched(NEVER_ISSUED),
+    };
     if (key === undefined || this.#ended || this.#stop !== undefined) return;
     this.#stop = { code: 'key_revoked', reason };
     await key.revoke(reason);
@@ -240,7 +263,7 @@ function setVaultHandlers(): void {
     async (argument) => {
       const reason = reasonOf(argument);
       const words = `Revoked by signal${reason === undefined ? '.' : `: ${reason}`}`;
-      const alive = opened.filter(({ view }) => !view.ended);
+      const alive = opened.filter(({ revocable }) => revocable);
       if (alive.length === 0) revokedBetween = words;
       await Promise.all(alive.map((vault) => vault.revoke(words)));
     },

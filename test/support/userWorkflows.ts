@@ -2,10 +2,13 @@
 import {
   ApplicationFailure,
   CancellationScope,
+  condition,
   continueAsNew,
+  defineSignal,
   executeChild,
   proxyActivities,
   proxyLocalActivities,
+  setHandler,
   sleep,
 } from '@temporalio/workflow';
 import { type VaultKeyOptions, type VaultKeySettings, withVaultKey } from '../../workflows';
@@ -209,4 +212,17 @@ export async function notifyCapped(ids: string[]) {
 /** A workflow that knows nothing of vault keys. */
 export async function waitForever() {
   await sleep('1 day');
+}
+
+export const goOnSignal = defineSignal('goOn');
+
+/** The first key is not issued; a second one is when the workflow is told to go on. */
+export async function secondKeyAfterNone(id: string) {
+  let told = false;
+  setHandler(goOnSignal, () => {
+    told = true;
+  });
+  await withVaultKey(keyOptions(-1), async () => undefined).catch(() => undefined);
+  await condition(() => told);
+  return withVaultKey(keyOptions(1_000), () => charge(id));
 }
