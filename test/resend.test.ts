@@ -53,6 +53,13 @@ describe('an e-mail costs its recipients', () => {
     ['no recipient', '/emails', { ...MAIL, to: [] }, 'request_unpriceable', 'to'],
     ['none given', '/emails', { from: 'a@b.test' }, 'request_unpriceable', 'to'],
     ['two in one text', '/emails', { ...MAIL, to: 'a@b.c, d@e.f' }, 'request_unpriceable', 'to'],
+    [
+      'two, of which one has a wide at sign',
+      '/emails',
+      { ...MAIL, to: 'a\uff20b.c, d@e.f' },
+      'request_unpriceable',
+      'to',
+    ],
     ['two in one cc', '/emails', { ...MAIL, cc: ['a@b.c,d@e.f'] }, 'request_unpriceable', 'cc'],
     ['a list in a list', '/emails', { ...MAIL, to: [['a@b.c', 'd@e.f']] }, 'request_unpriceable', 'to'],
     ['an object', '/emails', { ...MAIL, bcc: { 0: 'a@b.c' } }, 'request_unpriceable', 'bcc'],

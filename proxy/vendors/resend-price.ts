@@ -69,13 +69,16 @@ function checkLine(field: string, value: Json | undefined): void {
   }
 }
 
-/** One address a text: of `"a@x.test, b@x.test"` it is not known how many are billed. */
+/**
+ * One address a text: of `"a@x.test, b@x.test"` it is not known how many are billed. Unicode has further at signs, which
+ * some readers take for one.
+ */
 function addresses(email: JsonObject, field: string): number {
   const value = email[field] ?? null;
   if (value === null) return 0;
   const list: readonly Json[] = Array.isArray(value) ? value : [value];
   for (const address of list) {
-    if (typeof address === 'string' && address.split('@').length === 2) continue;
+    if (typeof address === 'string' && address.normalize('NFKC').split('@').length === 2) continue;
     throw unpriceable(field, `Field "${field}" must be an address, or a list with one address each.`);
   }
   return list.length;
