@@ -11,7 +11,8 @@ import type {
   Next,
 } from '@temporalio/worker';
 import { readVaultHeader, type RecordPointer } from './contract/headers';
-import type { RecordResult } from './contract/plan';
+import type { RecordRef, RecordResult } from './contract/plan';
+import { isTerminalRefusal } from '../proxy/contract';
 import { beatingForUser } from './beat';
 import { CallContext, callContexts } from './callContext';
 import { refusalFailure, refusalOf, terminalCodeOf, toFailure } from './failures';
@@ -20,6 +21,7 @@ import { activityIdFor } from './recordKeys';
 import { outcomeInLedger } from './recordCall';
 import type { Runtime } from './runtime';
 import { readRecord } from './sources';
+import type { CallRecordOutput } from './types';
 
 type Execute = Next<ActivityInboundCallsInterceptor, 'execute'>;
 
@@ -52,24 +54,35 @@ async function runRecord(
   { source, ref }: RecordPointer,
   input: ActivityExecuteInput,
   next: Execute,
-): Promise<RecordResult> {
+): Promise<CallRecordOutput> {
   const record = await readRecord(source, ref, context.runtime.env);
+  let thrown: { readonly error: unknown } | undefined;
   try {
     await beatingForUser(() => mapped(context, () => next({ ...input, args: [record] })));
   } catch (error) {
-    const { last } = context;
-    // A decline is an answer: to ask again is to be told the same.
-    if (last?.status !== 402 || terminalCodeOf(error) !== undefined) throw error;
-    return { outcome: 'declined', ...(last.code !== undefined && { code: last.code }) };
+    thrown = { error };
   }
   // What no further call can pass ends the run's calls, whatever the activity made of it.
-  const { failure, terminal } = context;
-  if (failure !== undefined) throw failure;
-  if (terminal !== undefined) throw refusalFailure(terminal);
-  if (!context.ambiguous || context.header === undefined || ref.id === null) return { outcome: 'succeeded' };
-  const key = ref.activityId ?? activityIdFor(ref.id);
-  const known = await outcomeInLedger(context.runtime, context.header, key, ref.offset);
-  return known.outcome === 'not_started' ? { outcome: 'succeeded' } : known;
+  const stop = terminalCodeOf(thrown?.error) ?? context.terminal?.code ?? terminalCodeOf(context.failure);
+  if (isTerminalRefusal(stop)) {
+    // An earlier attempt may have paid.
+    const known = await outcomeOfCalls(context, ref);
+    return { ...(known.outcome === 'not_started' ? { outcome: 'refused', code: stop } : known), stop };
+  }
+  if (thrown !== undefined) {
+    // A decline is an answer: to ask again is to be told the same.
+    const { last } = context;
+    if (last?.status !== 402) throw thrown.error;
+    return { outcome: 'declined', ...(last.code !== undefined && { code: last.code }) };
+  }
+  const known = context.ambiguous ? await outcomeOfCalls(context, ref) : undefined;
+  return known === undefined || known.outcome === 'not_started' ? { outcome: 'succeeded' } : known;
+}
+
+/** What the calls of a record came to, by the ledger; `not_started` when there was none. */
+async function outcomeOfCalls({ runtime, header }: CallContext, { id, activityId, offset }: RecordRef) {
+  if (header === undefined || id === null) return { outcome: 'not_started' } satisfies RecordResult;
+  return outcomeInLedger(runtime, header, activityId ?? activityIdFor(id), offset);
 }
 
 /** Runs the user's code; what it throws after a refusal becomes the refusal's failure. */

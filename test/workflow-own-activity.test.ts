@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { heartbeat } from '@temporalio/activity';
+import { activityInfo, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { vault } from '../activities';
@@ -76,6 +76,30 @@ describe('an activity that swallows the refusal of its call', () => {
       { worker: { activities } },
     );
   });
+});
+
+test('a record that was paid before its key was revoked counts as paid, though its activity was tried again', async () => {
+  const path = await writeSource(stack, customers(3, 1_000, 'paid'));
+  const activities = {
+    async charge({ id }: { id: string }) {
+      await pay(id);
+      if (activityInfo().attempt > 1) return;
+      await stack.proxy.client.revokeKey(vault().keyId, 'operator');
+      throw new Error('the activity breaks after its call');
+    },
+  };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const report = await run(stack, taskQueue, inputFor(path, { call: { activity: 'charge' }, concurrency: 1 }));
+      expect(report).toMatchObject({
+        status: 'revoked',
+        records: { succeeded: 1, refused: 0, not_started: 2 },
+        spend: { settled_usd: 10 },
+      });
+    },
+    { worker: { activities } },
+  );
 });
 
 test('what an activity came to without a call counts in the report, with a results file too', async () => {

@@ -128,11 +128,13 @@ function asOutcome(answer: unknown, activity: string): CallRecordOutput {
 }
 
 function toResult(answer: CallRecordOutput, ref: RecordRef, unit: Unit): UnitResult {
-  const counts = { [answer.outcome]: 1 };
-  if (answer.stop !== undefined) return { counts, stop: answer.stop, rest: { unit, counts: {} } };
   // The proxy's reconciler may have learnt more by the end.
-  if (answer.outcome === 'unknown') return { counts: {}, doubt: { refs: [ref], otherwise: 'unknown' } };
-  return { counts };
+  const result: UnitResult =
+    answer.outcome === 'unknown'
+      ? { counts: {}, doubt: { refs: [ref], otherwise: 'unknown' } }
+      : { counts: { [answer.outcome]: 1 } };
+  if (answer.stop === undefined) return result;
+  return { ...result, stop: answer.stop, rest: { unit, counts: {} } };
 }
 
 function chunkUnit(plan: Plan, input: Omit<CallChunkInput, 'keyId'>, bytes: number): Unit {
