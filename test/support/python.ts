@@ -10,13 +10,17 @@ const run = promisify(execFile);
 
 export const PYTHON_SDKS = ['stripe==16.1.0', 'twilio==9.13.0', 'resend==2.52.0'] as const;
 
-/** Starts a script of this folder with the SDKs on its path. Installs them once; needs `python3` with pip or venv. */
-export async function startPython(script: string, args: readonly string[]): Promise<ChildProcess> {
+/** Starts a script, by its path from this folder, with the SDKs at hand. Installs them once; needs `python3` with pip or venv. */
+export async function startPython(
+  script: string,
+  args: readonly string[],
+  { env, stderr = 'inherit' }: { readonly env?: NodeJS.ProcessEnv; readonly stderr?: 'inherit' | 'pipe' } = {},
+): Promise<ChildProcess> {
   const folder = await pythonSdks();
   const loopback = { NO_PROXY: '127.0.0.1', no_proxy: '127.0.0.1' };
   return spawn('python3', [join(__dirname, script), ...args], {
-    env: { ...process.env, ...loopback, PYTHONPATH: folder },
-    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, ...loopback, PYTHONPATH: folder, ...env },
+    stdio: ['pipe', 'pipe', stderr],
   });
 }
 
