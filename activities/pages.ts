@@ -31,11 +31,22 @@ export function pageOfReader(answer: unknown, reader: ReaderPointer, activity: s
       FAILURES.invalidInput,
     );
   }
-  const refs = allOf(records, offset, recordId);
+  const refs = jsonRefs(() => allOf(records, offset, recordId), activity);
   checkSize(refs, reader, activity);
   const end = offset + refs.length;
   const atEnd = nextCursor === null || nextCursor === undefined;
   return { refs, next: atEnd ? null : { offset: end, line: end + 1, cursor: nextCursor } };
+}
+
+/** What JSON cannot hold, a BigInt of a database's say, no other attempt can either. */
+function jsonRefs(read: () => RecordRef[], activity: string): RecordRef[] {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const message = `The reader "${activity}" answered what JSON cannot hold: ${error.message}`;
+    throw ApplicationFailure.nonRetryable(message, FAILURES.invalidInput);
+  }
 }
 
 /** Beyond what Temporal takes, the page or a call could never be made, and would be tried for ever. */

@@ -75,4 +75,13 @@ describe("a page of a user's own reader", () => {
     const input = inputOf(700_000, { source, recordsPerActivity: 200 });
     expect(await failureOf(input, reader(160, 10_000))).toEqual(tooLarge);
   });
+
+  test('with a value that JSON cannot hold fails the run', async () => {
+    const read = async () => ({ records: [{ id: 'a', amount_cents: 100n }], nextCursor: null });
+    expect(await failureOf(inputFor('', { source }), { read })).toEqual({
+      type: 'keybrake.invalid_input',
+      message: expect.stringMatching(/"read" .*BigInt/),
+      failedTasks: [],
+    });
+  });
 });
