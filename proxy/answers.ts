@@ -76,7 +76,7 @@ export function refusalReply(vendor: Vendor, refusal: Refusal, requestId: string
 /** An unknown outcome may only be repeated with a vendor that knows its idempotency keys, and while it still does. */
 function mayRetry({ code, details }: Refusal, vendor: Vendor): boolean {
   if (code !== 'outcome_unknown') return REFUSALS[code].retry;
-  return vendor.idempotencyHeader !== null && details.prior_call === undefined;
+  return vendor.idempotencyHeader !== null && details.prior_call === undefined && details.may_retry !== false;
 }
 
 /** The reply with the headers that name the call and what is left. */

@@ -127,6 +127,8 @@ export interface RefusalDetails {
   readonly nearest?: string;
   readonly field?: string;
   readonly retry_after_seconds?: number;
+  /** False where the code is worth a retry, but this call must not be sent again: it could be executed twice. */
+  readonly may_retry?: false;
   readonly prior_call?: { readonly call_id: string; readonly state: CallState; readonly vendor_id: string | null };
 }
 

@@ -1,7 +1,8 @@
 /** The refusals that end a call on its way: not sent, sent without a clear answer, or a ledger that cannot be written. */
 import type { Logger } from 'pino';
-import { type Micros, microsToUsd, Refusal } from './contract';
+import { type Micros, microsToUsd, Refusal, type RefusalDetails } from './contract';
 import type { Sent } from './forward';
+import type { Passage } from './passage';
 import { StoreError } from './stores/store';
 
 /** A call that was reserved, and what is left in the least of its budgets; null where there is no cap. */
@@ -15,15 +16,34 @@ const detailsOf = ({ callId, remaining }: Reserved) => ({
   ...(remaining !== null && { remaining_usd: microsToUsd(remaining) }),
 });
 
-/** The call was sent and its outcome is not known. `idempotent`: may it be repeated to learn the outcome? */
-export function unknownRefusal(reserved: Reserved, sent: Sent, idempotent: boolean): Refusal {
+/** What a caller does by sending its call once more: it learns the outcome, spends anew, or nobody can tell. */
+export type Repeat = 'learns' | 'spends again' | 'cannot tell';
+
+/** `claimed`: the call has an idempotency key, its client's or one that comes out the same for a repeat. */
+export function repeatOf({ authorised, request }: Passage, claimed: boolean): Repeat {
+  const { route, price } = authorised;
+  if (!route.idempotent) return 'cannot tell';
+  const read = request.method !== 'POST' && price.kind === 'free';
+  return claimed || read ? 'learns' : 'spends again';
+}
+
+const ADVICE: Readonly<Record<Repeat, string>> = {
+  learns: 'Repeat it with the same idempotency key to learn the outcome.',
+  'spends again':
+    'It had no idempotency key, so a repeat would be another call: the audit log says what the proxy finds out; ' +
+    'else look it up at the vendor.',
+  'cannot tell': 'The vendor knows no idempotency keys: look it up there, do not repeat it.',
+};
+
+const mayRetry = (repeat: Repeat): RefusalDetails => (repeat === 'learns' ? {} : { may_retry: false });
+
+/** The call was sent and its outcome is not known. */
+export function unknownRefusal(reserved: Reserved, sent: Sent, repeat: Repeat): Refusal {
   const why = sent.kind === 'answered' ? `the vendor answered ${sent.status}` : sent.reason;
   const text =
     `outcome_unknown: call ${reserved.callId} was sent and its outcome is not known (${why}); the money stays held. ` +
-    (idempotent
-      ? 'Repeat it with the same idempotency key to learn the outcome.'
-      : 'The vendor knows no idempotency keys: look it up there, do not repeat it.');
-  return new Refusal('outcome_unknown', text, detailsOf(reserved));
+    ADVICE[repeat];
+  return new Refusal('outcome_unknown', text, { ...detailsOf(reserved), ...mayRetry(repeat) });
 }
 
 /** Whatever is not a refusal already is an outage or a bug: no call goes out, and the log says why. */
@@ -43,9 +63,9 @@ export function pacedRefusal(account: string, retryAfterSeconds: number): Refusa
 }
 
 /** The call was executed, and its outcome could be kept nowhere. */
-export function unrecordedRefusal(callId: string, cause?: unknown): Refusal {
+export function unrecordedRefusal(callId: string, repeat: Repeat, cause?: unknown): Refusal {
   const text = `outcome_unknown: call ${callId} was sent, and the ledger cannot be written now; its money stays held.`;
-  return new Refusal('outcome_unknown', text, { call_id: callId }, { cause });
+  return new Refusal('outcome_unknown', text, { call_id: callId, ...mayRetry(repeat) }, { cause });
 }
 
 /** Nothing was sent, and the hold is released. */

@@ -14,11 +14,11 @@ import {
 } from './call';
 import { Refusal } from './contract';
 import type { Sent } from './forward';
-import { asRefusal, inProgressRefusal, pacedRefusal, unknownRefusal, unsentRefusal } from './failures';
+import { asRefusal, inProgressRefusal, pacedRefusal, repeatOf, unknownRefusal, unsentRefusal } from './failures';
 import { newId } from './ids';
 import { type Flights, hasPassed, type Moment, moment } from './inFlight';
 import { judge, type Verdict } from './judge';
-import { type Kept, keptEarly, ownKey, sealKept } from './kept';
+import { keptEarly, ownKey, sealKept } from './kept';
 import { leastRemaining } from './ledger/budgets';
 import type { KeyFacts } from './ledger/facts';
 import { type CallFacts, deadRefusal, refuseCall, reserve, type Reserved, type ReserveInput } from './ledger/reserve';
@@ -256,14 +256,14 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   /** Past this line the call is finished and settled, whatever the client does. */
-  async function send({ reserved: held, slot, leaveBy }: Ready, passage: Passage, { claim, kept }: Errand) {
+  async function send({ reserved: held, slot, leaveBy }: Ready, passage: Passage, errand: Errand) {
     const { facts, vendor, request, authorised, account } = passage;
     const { route, price } = authorised;
     const departure = departures.begin(facts);
     try {
       const started = performance.now();
-      const headers = Object.assign({}, kept.headers, vendor.authorization(account));
-      const answered = await account.forwarder.send({ ...kept, headers }, () => {
+      const headers = Object.assign({}, errand.kept.headers, vendor.authorization(account));
+      const answered = await account.forwarder.send({ ...errand.kept, headers }, () => {
         const reason = mayNotLeave(facts, leaveBy);
         departure.sent = reason === undefined;
         return reason;
@@ -276,32 +276,32 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const terms = { fx: facts.fx };
       const first = held.kind === 'held';
       const verdict = judge({ sent, vendor, route, price, request, terms, first });
-      const answer = await settle(held, passage, kept, sent, verdict);
+      const answer = await settle(held, passage, errand, sent, verdict);
       // What may have been executed is sent again with its idempotency key only, as its client would.
-      const safe = verdict.state === 'released' || (!first && route.idempotent && claim !== null);
+      const safe = verdict.state === 'released' || (!first && route.idempotent && errand.claim !== null);
       return { answer, again: limit !== undefined && safe };
     } finally {
       departures.end(departure);
     }
   }
 
-  async function settle(held: Held, passage: Passage, kept: Kept, sent: Sent, verdict: Verdict) {
+  async function settle(held: Held, passage: Passage, { claim, kept }: Errand, sent: Sent, verdict: Verdict) {
     const { call, vendor, requestId, facts } = passage;
     const callId = held.kind === 'resend' ? held.call.call_id : call.callId;
     const reply = sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body) : null;
     const outcome = sealedOutcome(steps, verdict, reply, callId, kept);
-    const finished = await recordOutcome(steps, callId, outcome);
+    const repeat = repeatOf(passage, claim !== null);
+    const finished = await recordOutcome(steps, callId, outcome, repeat);
     metrics.calls.inc({ vendor: vendor.id, state: outcome.state });
     metrics.adjusted(vendor.id, finished?.adjustedMicros ?? 0);
 
-    const { idempotent } = passage.authorised.route;
     const remaining = leastRemaining(finished?.budgets ?? []) ?? held.remainingMicros;
     const reserved = { callId, remaining };
-    if (outcome.state === 'unknown') return unknownRefusal(reserved, sent, idempotent);
+    if (outcome.state === 'unknown') return unknownRefusal(reserved, sent, repeat);
     if (sent.kind === 'unsent') {
       return departures.isDead(facts) ? deadRefusal('key_revoked', facts.keyId) : unsentRefusal(reserved, sent.reason);
     }
-    if (sent.kind === 'lost' || reply === null) return unknownRefusal(reserved, sent, idempotent);
+    if (sent.kind === 'lost' || reply === null) return unknownRefusal(reserved, sent, repeat);
     return withCall(reply, callId, remaining, requestId);
   }
 

@@ -1,6 +1,6 @@
 /** From a verdict to what the ledger records: what may have to be read again is sealed. */
 import { pack, type Reply } from './answers';
-import { unrecordedRefusal } from './failures';
+import { type Repeat, unrecordedRefusal } from './failures';
 import { within } from './inFlight';
 import { type Kept, sealKept } from './kept';
 import type { Verdict } from './judge';
@@ -46,6 +46,7 @@ export async function recordOutcome(
   { ledger, spool }: { readonly ledger: Ledger; readonly spool: Spool | undefined },
   callId: string,
   outcome: Outcome,
+  repeat: Repeat,
 ): Promise<Finished | undefined> {
   const recorded = ledger.record((rows, now) => finish(rows, now, callId, outcome));
   const finished = await within(recorded, spool === undefined ? SETTLE_WAIT_MS : SPOOL_AFTER_MS);
@@ -53,7 +54,7 @@ export async function recordOutcome(
     ledger.changed(finished.budgets);
     return finished;
   }
-  if (spool === undefined) throw unrecordedRefusal(callId);
-  await spool.keepUntil(recorded, callId, outcome);
+  if (spool === undefined) throw unrecordedRefusal(callId, repeat);
+  await spool.keepUntil(recorded, callId, outcome, repeat);
   return undefined;
 }

@@ -5,7 +5,7 @@
 import { access, constants, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
-import { unrecordedRefusal } from './failures';
+import { type Repeat, unrecordedRefusal } from './failures';
 import { newId } from './ids';
 import { finish, type Outcome } from './ledger/finish';
 import type { Ledger } from './ledger/ledger';
@@ -40,7 +40,7 @@ export class Spool {
    * Resolves once the outcome is on disk, which is when its caller may hear it; it is forgotten once it is `recorded`.
    * Throws {@link Refusal} `outcome_unknown` when it cannot be kept here either.
    */
-  async keepUntil(recorded: Promise<unknown>, callId: string, outcome: Outcome): Promise<void> {
+  async keepUntil(recorded: Promise<unknown>, callId: string, outcome: Outcome, repeat: Repeat): Promise<void> {
     try {
       const forget = await this.#keep(callId, outcome);
       this.#logger.warn({ call: callId, state: outcome.state }, 'the store cannot be written: an outcome is spooled');
@@ -49,7 +49,7 @@ export class Spool {
       });
     } catch (cause) {
       this.#logger.error({ err: cause, call: callId }, 'an outcome cannot be spooled; its money stays held');
-      throw unrecordedRefusal(callId, cause);
+      throw unrecordedRefusal(callId, repeat, cause);
     }
   }
 

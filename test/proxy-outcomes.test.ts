@@ -105,6 +105,21 @@ test('the answer to a second send is no evidence: after a cut connection a 429 o
   expect(await spend()).toEqual({ settled: 5, held: 0, unknown: 0 });
 });
 
+test('an unknown call without an idempotency key is not worth a retry: a repeat would be executed as another call', async () => {
+  const calls = [{}, { headers: { 'keybrake-record-id': 'r-1' } }, { key: 'keyed' }];
+  const answers = [];
+  for (const call of calls) {
+    stub.script(stripeError(500, 'api_error'));
+    const { code, json, headers } = await rig.call(key.vault_key, { body: 'amount=100&currency=usd', ...call });
+    answers.push([code, json.error.keybrake.may_retry, headers['stripe-should-retry']]);
+    expect(json.error.message).toMatch(
+      answers.length === 1 ? /no idempotency key, so a repeat would be another call/ : /Repeat it with the same/,
+    );
+  }
+  const worth = ['outcome_unknown', undefined, 'true'];
+  expect(answers).toEqual([['outcome_unknown', false, 'false'], worth, worth]);
+});
+
 test('a decline on the second send settles at nothing, and is replayed', async () => {
   const declined = intent(500, 'd', { status: 'requires_payment_method', amount_received: 0 });
   stub.script('cut', stripeError(402, 'card_error', { code: 'card_declined', payment_intent: declined }));

@@ -94,7 +94,7 @@ const TABLE: readonly [RefusalCode, number, 'retry' | 'no retry', object, Produc
   }],
   ['outcome_unknown', 504, 'retry', {}, async () => {
     rig.sandbox.setFaults({ dropAfter: { first: 1 } });
-    return one({})();
+    return one({ key: 'unclear' })();
   }],
 ];
 
