@@ -17,6 +17,8 @@ const KEEP_ALIVE_MS = 75_000;
 const REQUEST_TIMEOUT_MS = 60_000;
 /** So long a request that is on its way may still arrive on a new connection while the proxy drains. */
 const SILENT_MS = 500;
+/** So long the rest of a request may take while the proxy drains: nothing is reserved for one that is not complete. */
+const ARRIVING_MS = 3_000;
 const CONTROL_PATH = /^\/(?:vault(?:\/|$|\?)|healthz|readyz|metrics|openapi\.json)/;
 
 export interface ServerParts {
@@ -36,8 +38,13 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
   let draining = false;
   const open = new Set<ServerResponse>();
   const silent = new Set<Socket>();
+  const arriving = new Set<IncomingMessage>();
   const listener: RequestListener = (request, response) => {
     silent.delete(request.socket);
+    if (!request.complete) {
+      arriving.add(request);
+      request.once('close', () => arriving.delete(request));
+    }
     if (!CONTROL_PATH.test(request.url ?? '')) {
       dataPlane(parts, request, response, () => draining);
       return;
@@ -75,9 +82,13 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
       const hangUp = setTimeout(() => {
         for (const socket of silent) socket.destroy();
       }, SILENT_MS);
+      const giveUp = setTimeout(() => {
+        for (const request of arriving) if (!request.complete) request.destroy();
+      }, ARRIVING_MS);
       const timer = setTimeout(() => server.closeAllConnections(), timeoutMs);
       await closed;
       clearTimeout(hangUp);
+      clearTimeout(giveUp);
       clearTimeout(timer);
     },
   };

@@ -237,6 +237,9 @@ test('SIGTERM lets calls in flight finish and settle, and then ends at once, who
   // As load balancers open them, long before a request.
   const silent = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => undefined);
   await once(silent, 'connect');
+  // One that died in the middle of its body, for all that anybody can tell.
+  const half = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => undefined);
+  half.write('POST /stripe/v1/payment_intents HTTP/1.1\r\nHost: proxy\r\nContent-Length: 100\r\n\r\namount=');
   const caller = callerOf(url);
   const calls = parallel(10, 10, (index) => caller.call(key.vault_key, { key: `job:${index}` }));
   while (sandbox.requests().length < 10) await new Promise((resolve) => setTimeout(resolve, 10));
