@@ -216,13 +216,35 @@ describe('jobs and workers', () => {
 });
 
 describe('what could be read in two ways', () => {
-  const post = (body: string) =>
+  const post = (body: string | Buffer) =>
     control.ask('/vault/keys', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
   it.each(['"usd_cap":1,"usd_cap":1000', '"usd_cap":1,"usd\\u005fcap":1000'])('a cap given twice: %s', async (caps) => {
     const rest = UNCAPPED;
     const answer = await post(`{${caps},${JSON.stringify(rest).slice(1)}`);
     expect(answer.status).toBe(400);
     expect(await answer.json()).toMatchObject({ error: { issues: [{ path: 'usd_cap' }] } });
+  });
+
+  it('a body that is not UTF-8: two job ids would become one', async () => {
+    const body = JSON.stringify({ ...UNCAPPED, usd_cap: 1, job_id: 'caf\u00e9' });
+    const answer = await post(Buffer.from(body, 'latin1'));
+    expect(answer.status).toBe(400);
+    expect(await answer.json()).toMatchObject({ error: { message: expect.stringContaining('UTF-8') } });
+  });
+
+  it('a NUL, which no store would find and Postgres does not take', async () => {
+    const paths = [
+      'keys?label=%00',
+      'keys?job_id=%00',
+      'summary?label=%00',
+      'calls?record_id=a%00',
+      'drift?key_id=%00',
+    ];
+    for (const path of paths) {
+      const answer = await control.ask(`/vault/${path}`);
+      expect([path, answer.status]).toEqual([path, 400]);
+      expect(await answer.json()).toMatchObject({ error: { issues: [{ message: 'without NUL characters' }] } });
+    }
   });
 
   it('a cursor that no page gave', async () => {

@@ -113,6 +113,15 @@ describe('issuing a vault key', () => {
     expect(await issuesOf({ ...BODY, [field]: value })).toHaveProperty(field);
   });
 
+  it('says what a lifetime that is missing, and a currency in capitals, should be', async () => {
+    const { expires_in: _, ...endless } = BODY;
+    const issues = await issuesOf({ ...endless, fx: { EUR: 1.2 } });
+    expect(issues).toMatchObject({
+      expires_in: expect.stringContaining('such as "4h"'),
+      'fx.EUR': 'a lower-case currency code other than usd',
+    });
+  });
+
   it("never lets an fx rate below the operator's floor", async () => {
     expect(await issuesOf({ ...BODY, fx: { eur: 1.09 } })).toEqual({ 'fx.eur': "below the operator's floor of 1.1" });
     await control.admin.issueKey({ ...BODY, fx: { eur: 1.1 } });

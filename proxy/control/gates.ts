@@ -49,10 +49,21 @@ export const limitedBody = bodyLimit({
   },
 });
 
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
+/** Else two job ids in another encoding could become one and the same. */
+function utf8(body: ArrayBuffer): string {
+  try {
+    return decoder.decode(body);
+  } catch {
+    throw new ControlError('invalid_request', 'The body must be JSON in UTF-8, with Content-Type: application/json.');
+  }
+}
+
 /** JSON.parse takes the last of two values with one name: which of two caps was meant is nobody's to guess. */
 export const unambiguousBody: MiddlewareHandler<Env> = async (c, next) => {
   if (c.req.method === 'POST' || c.req.method === 'PATCH') {
-    const name = repeatedName(await c.req.text());
+    const name = repeatedName(utf8(await c.req.arrayBuffer()));
     if (name !== undefined) throw invalidRequest([{ path: name, message: 'given twice' }]);
   }
   await next();

@@ -23,7 +23,9 @@ export function issuesOf(error: z.ZodError): readonly Issue[] {
   return error.issues
     .flatMap((issue) => {
       const path = issue.path.map(String).join('.');
-      if (issue.code !== 'unrecognized_keys') return [{ path, message: issue.message }];
+      // Of a name in a record, zod says only that it is invalid.
+      const said = issue.code === 'invalid_key' ? (issue.issues[0] ?? issue) : issue;
+      if (issue.code !== 'unrecognized_keys') return [{ path, message: said.message }];
       const messages = issue.message.split('\n');
       return messages.map((message, i) => ({ path: joined(path, issue.keys[i] ?? ''), message }));
     })

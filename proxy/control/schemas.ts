@@ -67,11 +67,12 @@ const usd = (description: string) =>
     })
     .openapi({ description, minimum: 0, maximum: CAP_USD_MAX, example: 500 });
 
+const DURATION = 'seconds as a number, or a text with its unit such as "4h" or "30m"';
 const duration = (description: string, minMs: number, range: string) =>
   z
-    .union([z.string(), z.number()])
+    .union([z.string(), z.number()], { error: `${DURATION}; ${range}` })
     .refine((value) => inRange(readDuration(value), minMs), {
-      error: `seconds as a number, or a text with its unit such as "4h" or "30m"; ${range}`,
+      error: `${DURATION}; ${range}`,
     })
     .openapi({ description: `${description} Seconds, or text with a unit; ${range}.`, example: '4h' });
 
@@ -177,7 +178,14 @@ const limit = optional(
     .max(LIMIT_MAX)
     .openapi({ type: 'integer', minimum: 1, maximum: LIMIT_MAX, description: 'Rows a page; 100 by default.' }),
 );
-const filter = optional(z.string().min(1).max(500));
+/** Postgres takes no text with a NUL, and nothing in the ledger has one. */
+const words = (charsMax: number) =>
+  z
+    .string()
+    .min(1)
+    .max(charsMax)
+    .refine((value) => !value.includes('\0'), { error: 'without NUL characters' });
+const filter = optional(words(500));
 const cursor = optional(
   z
     .string()
@@ -227,7 +235,7 @@ export const driftQuery = strict({ label: filter, job_id: filter, key_id: filter
   error: 'say which run: label, job_id or key_id',
 });
 
-export const summaryQuery = strict({ label: z.string().min(1).max(200) });
+export const summaryQuery = strict({ label: words(200) });
 /** Whatever comes with a revocation, it revokes: what could not be kept of its words is left out of them. */
 export const revokeQuery = z.object({
   reason: optional(
