@@ -9,6 +9,7 @@ import { Worker, type WorkerInterceptors } from '@temporalio/worker';
 import { raiseCapUpdate, statusQuery } from '../workflows';
 import {
   customers,
+  eventsOf,
   eventually,
   failedTasks,
   inputFor,
@@ -84,4 +85,17 @@ test('a run whose cap is raised while its key dies replays', async () => {
     },
     { plugin, worker: { interceptors: oneAfterTheOther() } },
   );
+});
+
+test('a run asks for its patches before all else, since behind a local activity a query can part the two', async () => {
+  await withWorker(stack, async (taskQueue) => {
+    const path = await writeSource(stack, customers(2, 1_000, 'patches'));
+    const handle = await startRun(stack, taskQueue, inputFor(path, {}));
+    await handle.result();
+    const markers = eventsOf(await handle.fetchHistory()).flatMap(
+      ({ markerRecordedEventAttributes: marker }) => marker?.markerName ?? [],
+    );
+    expect(markers.slice(0, 3)).toEqual(['core_patch', 'core_patch', 'core_local_activity']);
+    expect(markers.lastIndexOf('core_patch')).toBe(1);
+  });
 });
