@@ -50,7 +50,12 @@ export async function leased<T>(
   send: () => Promise<T>,
   codeOf: (answer: T) => unknown,
 ): Promise<T> {
-  const answer = await send();
-  if (codeOf(answer) !== 'key_expired' || !(await revived(context.runtime.client, keyId))) return answer;
-  return send();
+  try {
+    const answer = await send();
+    if (codeOf(answer) !== 'key_expired' || !(await revived(context.runtime.client, keyId))) return answer;
+    return await send();
+  } catch (error) {
+    context.failed(error);
+    throw error;
+  }
 }

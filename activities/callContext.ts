@@ -1,7 +1,7 @@
 /** What `vault()` finds in an activity: whose key pays, and what the proxy answered to this activity so far. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { ApplicationFailure } from '@temporalio/common';
-import { isTerminalRefusal } from '../proxy/contract';
+import { isTerminalRefusal, REFUSALS } from '../proxy/contract';
 import type { VaultHeader } from './contract/headers';
 import { type Refused, refusalIn, terminalCodeOf } from './failures';
 import { type Caller, isReplay } from './recordCall';
@@ -23,6 +23,7 @@ export class CallContext {
   #terminal: Refused | undefined;
   #failure: ApplicationFailure | undefined;
   #last: LastAnswer | undefined;
+  #unserved = false;
 
   constructor(runtime: Runtime, header: VaultHeader | undefined, caller: Caller) {
     this.runtime = runtime;
@@ -45,6 +46,11 @@ export class CallContext {
     return this.#last;
   }
 
+  /** Did the last call come to nothing, because the proxy or the vendor was not there for it? A later one may go through. */
+  get unserved(): boolean {
+    return this.#unserved;
+  }
+
   /** Must the ledger be asked what the calls of this activity came to? */
   get ambiguous(): boolean {
     return this.#replays > 0 || (this.#calls > 0 && this.#last?.status !== undefined && this.#last.status >= 300);
@@ -52,6 +58,7 @@ export class CallContext {
 
   /** Takes note of a call that could not be made: a vendor's SDK hides why behind an error of its own. */
   failed(error: unknown): void {
+    this.#unserved = true;
     if (error instanceof ApplicationFailure && terminalCodeOf(error) !== undefined) this.#failure ??= error;
   }
 
@@ -61,6 +68,7 @@ export class CallContext {
     const code = vendorCodeOf(body);
     this.#calls += 1;
     if (isReplay({ headers })) this.#replays += 1;
+    this.#unserved = refused !== undefined && REFUSALS[refused.code].retry && refused.code !== 'outcome_unknown';
     this.#last = { status, ...(refused !== undefined && { refused }), ...(code !== undefined && { code }) };
     if (refused === undefined || !isTerminalRefusal(refused.code)) return;
     this.#terminal ??= refused;

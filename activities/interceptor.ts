@@ -3,7 +3,7 @@
  * activity is the call of `pipelineRun`, and turns what the proxy refused into failures of a known type.
  */
 import { type Context, activityInfo } from '@temporalio/activity';
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, ensureApplicationFailure, TemporalFailure } from '@temporalio/common';
 import type {
   ActivityExecuteInput,
   ActivityInboundCallsInterceptor,
@@ -72,11 +72,33 @@ async function runRecord(
   if (thrown !== undefined) {
     // A decline is an answer: to ask again is to be told the same.
     const { last } = context;
-    if (last?.status !== 402) throw thrown.error;
+    if (last?.status !== 402) throw triedEnough(context) ? final(thrown.error) : thrown.error;
     return { outcome: 'declined', ...(last.code !== undefined && { code: last.code }) };
   }
   const known = context.ambiguous ? await outcomeOfCalls(context, ref) : undefined;
   return known === undefined || known.outcome === 'not_started' ? { outcome: 'succeeded' } : known;
+}
+
+/** The user's own failures are tried a few times; while calls come to nothing, as long as those of the pack. */
+function triedEnough({ unserved }: CallContext): boolean {
+  return !unserved && activityInfo().attempt >= OWN_ATTEMPTS_MAX;
+}
+
+const OWN_ATTEMPTS_MAX = 10;
+
+/** The same failure, which Temporal does not try again. */
+function final(error: unknown): unknown {
+  if (error instanceof TemporalFailure && !(error instanceof ApplicationFailure)) return error;
+  const { message, type, details, cause, stack } = ensureApplicationFailure(error);
+  const failure = ApplicationFailure.create({
+    message,
+    nonRetryable: true,
+    ...(type != null && { type }),
+    ...(details != null && { details }),
+    ...(cause !== undefined && { cause }),
+  });
+  if (stack !== undefined) failure.stack = stack;
+  return failure;
 }
 
 /** What the calls of a record came to, by the ledger; `not_started` when there was none. */

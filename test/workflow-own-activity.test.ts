@@ -1,5 +1,5 @@
 /** Runs whose call or reader is the user's own activity: what it swallows, leaves out or keeps for itself. */
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { activityInfo, heartbeat } from '@temporalio/activity';
@@ -97,6 +97,63 @@ test('a record that was paid before its key was revoked counts as paid, though i
         records: { succeeded: 1, refused: 0, not_started: 2 },
         spend: { settled_usd: 10 },
       });
+    },
+    { worker: { activities } },
+  );
+});
+
+/** Tried again at once, so that many attempts take no time. */
+function again(message: string, ms = 1): ApplicationFailure {
+  return ApplicationFailure.create({ message, type: 'again', nextRetryDelay: ms });
+}
+
+test("an activity's own failure is tried ten times, and its record has failed then", async () => {
+  const path = await writeSource(stack, customers(1, 1_000, 'own'));
+  let attempts = 0;
+  const activities = {
+    charge() {
+      attempts += 1;
+      throw again('its own trouble');
+    },
+  };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const report = await run(stack, taskQueue, inputFor(path, { call: { activity: 'charge' } }));
+      expect([attempts, report.records.failed]).toEqual([10, 1]);
+    },
+    { worker: { activities } },
+  );
+});
+
+test('an activity whose calls come to nothing, since the store is down, goes on until it is back', async () => {
+  const path = await writeSource(stack, customers(1, 1_000, 'away'));
+  const asked = new EventEmitter();
+  const begun = once(asked, 'attempt');
+  const statuses: number[] = [];
+  let find: (() => Promise<void>) | undefined;
+  const activities = {
+    async charge({ id }: { id: string }) {
+      if (statuses.length === 0) {
+        const noticed = once(asked, 'noticed');
+        asked.emit('attempt');
+        await noticed;
+      }
+      statuses.push(await pay(id));
+      if (statuses.length === 12) await find?.();
+      if (statuses.at(-1) !== 200) throw again('no answer', statuses.length < 12 ? 1 : 500);
+    },
+  };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const handle = await startRun(stack, taskQueue, inputFor(path, { call: { activity: 'charge' } }));
+      await begun;
+      find = await stack.proxy.loseLedger();
+      await eventually(async () => (await fetch(`${stack.proxy.url}/readyz`)).status === 503);
+      asked.emit('noticed');
+      expect((await handle.result()).records.succeeded).toBe(1);
+      expect(statuses.slice(0, 12)).toEqual(Array(12).fill(503));
     },
     { worker: { activities } },
   );

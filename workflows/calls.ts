@@ -60,13 +60,13 @@ export function vendorCall(ttlMs: number): ActivityOptions {
   };
 }
 
-/** Options of the user's own activity for a record: its own failures are tried a few times. */
+/** Options of the user's own activity for a record. The worker ends its own failures sooner than those of its calls. */
 export function ownCall(ttlMs: number): ActivityOptions {
   return {
     startToCloseTimeout: 10 * 60_000,
     scheduleToCloseTimeout: ttlMs + CONTROL_TIMEOUT_MS,
     heartbeatTimeout: HEARTBEAT_MS,
-    retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 10 },
+    retry: { initialInterval: 1_000, maximumInterval: 30_000, maximumAttempts: 60 },
   };
 }
 
