@@ -9,7 +9,7 @@ import { median, processes, ratio, takeTurns, told } from '../processes.mjs';
 const CONNECTIONS = 64;
 const SLOW_VENDOR_MS = 50;
 const NO_KEY = 'sk_test_bench_0123456789';
-const NAMES = ['direct', 'bare', 'dispatch', 'keybrake'];
+const NAMES = ['direct', 'bare', 'dispatch', 'prototype', 'keybrake'];
 /** How many replicas on one database; each number a contestant, where there is a Postgres. */
 const REPLICAS = { postgres_1: 1, postgres_3: 3 };
 
@@ -21,12 +21,14 @@ export async function benchProxy({ rounds, seconds }, say) {
     const upstream = await start('./proxy/upstream.mjs');
     const bare = await start('./proxy/bare.mjs', upstream.url, 'request');
     const dispatch = await start('./proxy/bare.mjs', upstream.url, 'dispatch');
+    const prototype = await start('./proxy/prototype.mjs', upstream.url, join(folder, 'prototype.log'));
     const keybrake = await start('./proxy/keybrake.mjs', upstream.url, join(folder, 'ledger.db'));
     const load = await start('./proxy/load.mjs');
     const targets = {
       direct: { urls: [upstream.url], bearer: NO_KEY },
       bare: { urls: [bare.url], bearer: NO_KEY },
       dispatch: { urls: [dispatch.url], bearer: NO_KEY },
+      prototype: { urls: [prototype.url], bearer: NO_KEY },
       keybrake: { urls: [keybrake.url], bearer: keybrake.vaultKey },
     };
     const onPostgres = postgres === undefined ? [] : Object.keys(REPLICAS);
@@ -63,7 +65,7 @@ export async function benchProxy({ rounds, seconds }, say) {
       connections: CONNECTIONS,
       instant_vendor: { ...figures(many), ...(onPostgres.length > 0 && ratiosOnPostgres(many)) },
       slow_vendor: { vendor_ms: SLOW_VENDOR_MS, ...figures(slow) },
-      one_connection: { ...figures(one), added_p50_ms: { bare: added(one, 'bare'), keybrake: added(one, 'keybrake') } },
+      one_connection: { ...figures(one), added_p50_ms: addedTo(one) },
       disk_sync_ms: median(disk),
     };
   } finally {
@@ -85,6 +87,7 @@ function figures(taken) {
     ratio_to_bare: ratio(perSecond('keybrake'), perSecond('bare')),
     ratio_range: [Math.min(...ratios), Math.max(...ratios)],
     ratio_to_dispatch: ratio(perSecond('keybrake'), perSecond('dispatch')),
+    prototype_to_bare: ratio(perSecond('prototype'), perSecond('bare')),
   };
 }
 
@@ -96,8 +99,10 @@ function ratiosOnPostgres(taken) {
   return { postgres_to_sqlite: ratio(one, sqlite), postgres_3_to_1: ratio(three, one) };
 }
 
-function added(taken, name) {
-  return median(taken[name].map(({ p50 }, round) => p50 - taken.direct[round].p50));
+/** What a single caller waits longer than without a proxy, in the median. */
+function addedTo(taken) {
+  const added = (name) => median(taken[name].map(({ p50 }, round) => p50 - taken.direct[round].p50));
+  return { bare: added('bare'), prototype: added('prototype'), keybrake: added('keybrake') };
 }
 
 /** What one sync of a small append takes on the ledger's disk: every call needs two. */
