@@ -14,6 +14,10 @@ export interface OutcomeRow {
   readonly offset: number | null;
   readonly code: string | null;
   readonly status: number | null;
+  /** Method and path of the vendor's table; the method alone where it has no such route. */
+  readonly route: string;
+  /** Could it cost nothing? */
+  readonly free: boolean;
   readonly callId: string;
   readonly vendorId: string | null;
   readonly costUsd: number | null;
@@ -48,7 +52,8 @@ export function outcomeOf(rows: readonly CallView[], { keyId, offset }: OutcomeQ
  * In order: what this run executed for this very record; another record with the same id that owns the call; what a
  * former run executed; the refusals.
  */
-export function decide(rows: readonly OutcomeRow[], offset: number, formerOwner: number | null = null): Decision {
+export function decide(all: readonly OutcomeRow[], offset: number, formerOwner: number | null = null): Decision {
+  const rows = all.filter((row) => !isBeside(row, all));
   const isMine = (row: OutcomeRow): boolean => row.own && (row.offset === null || row.offset === offset);
   const executed = best(rows.filter((row) => isMine(row) && RANKS[row.state] !== undefined));
   if (executed !== undefined) return { result: executedResult(executed), row: executed };
@@ -77,6 +82,8 @@ export function toOutcomeRow(call: CallView, keyId: string | null): OutcomeRow {
     offset: offsetIn(call.context),
     code: call.code,
     status: call.http_status,
+    route: call.route ?? call.method,
+    free: call.quote_usd === 0,
     callId: call.call_id,
     vendorId: call.vendor_id,
     costUsd: call.cost_usd,
@@ -104,6 +111,20 @@ function rank(row: OutcomeRow): number {
 /** A settled call without 402 is money moved, whatever the status of its first answer was. */
 function isDecline(row: OutcomeRow): boolean {
   return row.state === 'settled' && row.status === 402;
+}
+
+function isRead({ route }: OutcomeRow): boolean {
+  return route.startsWith('GET');
+}
+
+/** A call that costs nothing, a read before the payment say, tells nothing of a record whose other call came to nothing. */
+function isBeside(row: OutcomeRow, rows: readonly OutcomeRow[]): boolean {
+  if (row.state !== 'settled' || !row.free || isDecline(row)) return false;
+  return rows.some((other) => {
+    if (other.own !== row.own || other.route === row.route || isRead(other)) return false;
+    if (other.state === 'refused') return true;
+    return (other.state === 'released' || isDecline(other)) && (isRead(row) || !other.free);
+  });
 }
 
 /** Is the idempotency key taken by this row? A released call frees it. */

@@ -208,19 +208,24 @@ interface Entry {
 /** The rows of a job, or of a part of it, by record id. */
 class Rows {
   readonly #entries = new Map<string, Entry>();
-  // Codes repeat; one string for all of them saves memory.
-  readonly #codes = new Map<string, string>();
+  // Codes and routes repeat; one string for all of them saves memory.
+  readonly #texts = new Map<string, string>();
 
-  add({ id, row }: KeyedRow): void {
-    const code = row.code === null ? null : (this.#codes.get(row.code) ?? row.code);
-    if (code !== null) this.#codes.set(code, code);
+  add({ id, row: { code, route, ...rest } }: KeyedRow): void {
+    const row = { ...rest, code: code === null ? null : this.#once(code), route: this.#once(route) };
     const entry = this.#entries.get(id);
-    if (entry === undefined) this.#entries.set(id, { rows: [{ ...row, code }], formerOwner: null });
-    else addRow(entry.rows, { ...row, code });
+    if (entry === undefined) this.#entries.set(id, { rows: [row], formerOwner: null });
+    else addRow(entry.rows, row);
   }
 
   of(id: string): Entry | undefined {
     return this.#entries.get(id);
+  }
+
+  #once(text: string): string {
+    const known = this.#texts.get(text);
+    if (known === undefined) this.#texts.set(text, text);
+    return known ?? text;
   }
 }
 

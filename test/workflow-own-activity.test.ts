@@ -30,8 +30,8 @@ beforeAll(async () => {
 afterAll(() => stack.stop());
 
 /** A payment by `fetch`, which throws for no answer whatever. */
-async function pay(customer: string, recordId?: string): Promise<number> {
-  const fields = { amount: '1000', currency: 'usd', customer, payment_method: 'pm_card_visa', confirm: 'true' };
+async function pay(customer: string, recordId?: string, card = 'pm_card_visa'): Promise<number> {
+  const fields = { amount: '1000', currency: 'usd', customer, payment_method: card, confirm: 'true' };
   const body = new URLSearchParams(fields);
   return (await vault(recordId).fetch('/v1/payment_intents', { method: 'POST', body })).status;
 }
@@ -185,6 +185,34 @@ test('what an activity came to without a call counts in the report, with a resul
       ]);
       // The file is made of the ledger, which knows calls alone, and says so.
       expect(lines[0]).toMatchObject({ reason: expect.stringMatching(/no call/) });
+    },
+    { worker: { activities } },
+  );
+});
+
+test('a read beside the payment does not make a record succeeded', async () => {
+  const path = await writeSource(stack, customers(4, 1_000, 'read'));
+  const activities = {
+    async charge({ id }: { id: string }) {
+      const read = () => vault(id).fetch('/v1/payment_intents?limit=1');
+      await read();
+      await pay(id, id, id === 'read_1' ? 'pm_card_chargeDeclined' : undefined);
+      await read();
+    },
+  };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const allowedEndpoints = ['POST /v1/payment_intents', 'GET /v1/payment_intents'];
+      const change = { key: keyWith({ usdCap: 10, allowedEndpoints }), results: { path: 'read.ndjson' } };
+      const input = inputFor(path, { call: { activity: 'charge' }, concurrency: 1, ...change });
+      const report = await run(stack, taskQueue, input);
+      const outcomes = ['declined', 'succeeded', 'refused', 'not_started'];
+      expect(linesOf('read.ndjson').map(({ outcome }) => outcome)).toEqual(outcomes);
+      expect(report).toMatchObject({
+        status: 'cap_exhausted',
+        records: { succeeded: 1, declined: 1, refused: 1, not_started: 1, total: 4 },
+      });
     },
     { worker: { activities } },
   );

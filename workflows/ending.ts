@@ -100,14 +100,20 @@ function recordsOf(run: Run, plan: LimitedPlan, results: WrittenResults | undefi
   return { ...counts, total: plan.records };
 }
 
-/** Of a record that the user's own activity ended without a call under its id, the ledger knows nothing. */
+/**
+ * Of a record that the user's own activity ended without a call under its id, the ledger knows nothing. What it knows by
+ * another outcome than was told, as its reconciler has learnt since, is no further record.
+ */
 function withOwn(inLedger: OutcomeCounts, told: OutcomeCounts): OutcomeCounts {
   const counts = { ...inLedger };
-  for (const outcome of OUTCOMES) {
-    if (outcome === 'not_started') continue;
-    const more = Math.min(counts.not_started, Math.max(0, told[outcome] - inLedger[outcome]));
-    counts[outcome] += more;
-    counts.not_started -= more;
+  const started = OUTCOMES.filter((outcome) => outcome !== 'not_started');
+  let renamed = started.reduce((sum, outcome) => sum + Math.max(0, inLedger[outcome] - told[outcome]), 0);
+  for (const outcome of started) {
+    const more = Math.max(0, told[outcome] - inLedger[outcome]);
+    const own = Math.min(counts.not_started, Math.max(0, more - renamed));
+    renamed = Math.max(0, renamed - more);
+    counts[outcome] += own;
+    counts.not_started -= own;
   }
   return counts;
 }
