@@ -18,8 +18,7 @@ export class CallContext {
   readonly runtime: Runtime;
   readonly header: VaultHeader | undefined;
   readonly caller: Caller;
-  #calls = 0;
-  #replays = 0;
+  #ambiguous = false;
   #terminal: Refused | undefined;
   #failure: ApplicationFailure | undefined;
   #last: LastAnswer | undefined;
@@ -53,12 +52,14 @@ export class CallContext {
 
   /** Must the ledger be asked what the calls of this activity came to? */
   get ambiguous(): boolean {
-    return this.#replays > 0 || (this.#calls > 0 && this.#last?.status !== undefined && this.#last.status >= 300);
+    return this.#ambiguous;
   }
 
   /** Takes note of a call that could not be made: a vendor's SDK hides why behind an error of its own. */
   failed(error: unknown): void {
     this.#unserved = true;
+    // It may have left before its connection broke.
+    this.#ambiguous = true;
     if (error instanceof ApplicationFailure && terminalCodeOf(error) !== undefined) this.#failure ??= error;
   }
 
@@ -66,8 +67,7 @@ export class CallContext {
   answered(status: number, headers: Readonly<Record<string, unknown>>, body: unknown): void {
     const refused = status >= 400 ? refusalIn(body, headers) : undefined;
     const code = vendorCodeOf(body);
-    this.#calls += 1;
-    if (isReplay({ headers })) this.#replays += 1;
+    if (status >= 300 || isReplay({ headers })) this.#ambiguous = true;
     this.#unserved = refused !== undefined && REFUSALS[refused.code].retry && refused.code !== 'outcome_unknown';
     this.#last = { status, ...(refused !== undefined && { refused }), ...(code !== undefined && { code }) };
     if (refused === undefined || !isTerminalRefusal(refused.code)) return;
