@@ -51,20 +51,27 @@ describe("Twilio's texts", () => {
     expect(idsIn([message(given)])).toHaveLength(count);
   });
 
+  const SERVICE = `MG${'0c'.repeat(16)}`;
+
   test('a Messaging Service is known by its sid, whichever number it chose', () => {
     const body: FormPairs = [
       ['To', '+14155550100'],
-      ['MessagingServiceSid', 'MG1'],
+      ['MessagingServiceSid', SERVICE],
       ['Body', 'Hi there'],
     ];
-    expect(idsIn([message({ messaging_service_sid: 'MG1', from: '+15005550009' })], body)).toHaveLength(1);
+    expect(idsIn([message({ messaging_service_sid: SERVICE, from: '+15005550009' })], body)).toHaveLength(1);
     expect(idsIn([message()], body)).toHaveLength(0);
     // Twilio takes its sid as the sender too, and answers with the number that it chose.
-    const asSender: FormPairs = [TEXT[0]!, ['From', 'MG1'], TEXT[2]!];
-    expect(idsIn([message({ messaging_service_sid: 'MG1', from: '+15005550009' })], asSender)).toHaveLength(1);
+    const asSender: FormPairs = [TEXT[0]!, ['From', SERVICE], TEXT[2]!];
+    expect(idsIn([message({ messaging_service_sid: SERVICE, from: '+15005550009' })], asSender)).toHaveLength(1);
     expect(messageFinder.search(sought({ body: asSender }))).toBe(`${PATH}?To=%2B14155550100&PageSize=50`);
     const likeness = (fields: FormPairs) => messageFinder.likeness?.({ ...sought().request!, body: fields });
     expect(likeness(asSender)).toBe(likeness(body));
+  });
+
+  test('a name that begins as the sid of a service does is a sender', () => {
+    const body: FormPairs = [TEXT[0]!, ['From', 'MGM Resorts'], TEXT[2]!];
+    expect(idsIn([message({ from: 'MGM Resorts' })], body)).toHaveLength(1);
   });
 
   test('the next page is read only of the same list, and while older messages could matter', () => {

@@ -186,7 +186,8 @@ describe('RCS, which is billed by 160 bytes of UTF-8 in the US', () => {
     ['a template', { To: 'rcs:+14155550100', ContentSid: 'HX1' }, 25_000],
     ['elsewhere a message is one', { To: 'rcs:+442071838750', Body }, 60_000],
     ['a text that its service may send so', { To: '+14155550100', MessagingServiceSid: 'MG1', Body }, 50_000],
-    ['a service given as the sender', { To: '+14155550100', From: 'MG1', Body }, 50_000],
+    ['a service given as the sender', { To: '+14155550100', From: `MG${'0c'.repeat(16)}`, Body }, 50_000],
+    ['a name that begins as a service does', { To: '+14155550100', From: 'MGM Resorts', Body }, 20_000],
     ['an RCS sender', { To: '+14155550100', From: 'rcs:agent', Body }, 50_000],
     ['a text from a number', { To: '+14155550100', From: '+15005550006', Body }, 20_000],
   ])('%s', (_what, fields, micros) => {

@@ -1,12 +1,13 @@
 /** Twilio's status callbacks: when they are asked for, and whether one is Twilio's. */
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { isService } from './twilio-sender';
 import type { Callbacks, FormPairs, Route } from './vendor';
 
 /** A callback of the client's own, or a service or application that may have one: the proxy's would take its place. */
 const CLIENTS_OWN = /^(?:StatusCallback|MessagingServiceSid$|ApplicationSid$)/;
 
 function hasOwn([name, value]: FormPairs[number]): boolean {
-  return CLIENTS_OWN.test(name) || (name === 'From' && value.startsWith('MG'));
+  return CLIENTS_OWN.test(name) || (name === 'From' && isService(value));
 }
 
 /** Asks Twilio to post to `url` when something becomes of the message or call, if nobody else is to be told. */

@@ -5,6 +5,7 @@
  */
 import { encodeForm } from '../form';
 import { at } from '../json';
+import { isService } from './twilio-sender';
 import type { Candidate, Finder, FoundPage, Sought, VendorRequest } from './vendor';
 
 const PAGE = 50;
@@ -47,7 +48,7 @@ function textOf({ body: fields }: VendorRequest): Text | undefined {
   };
   const [to, sender, body] = [one('To'), one('From'), one('Body')];
   // A service may be given as the sender.
-  const from = sender?.startsWith('MG') === true ? undefined : sender;
+  const from = sender !== undefined && isService(sender) ? undefined : sender;
   const service = one('MessagingServiceSid') ?? (from === undefined ? sender : undefined);
   if (to === undefined || body === undefined || body === '' || (from ?? service) === undefined) return undefined;
   return { to, from, service, body };

@@ -5,6 +5,7 @@ import { valueIfAny, wholeNumberIfAny } from '../form';
 import { pricing, refused, unpriceable } from './pricing';
 import { destinationOf, type Tariff, tariffKey, tariffPrice } from './tariff';
 import type { TwilioPrices } from './twilio-prices';
+import { isService } from './twilio-sender';
 import type { FormPairs, Price, Route } from './vendor';
 
 /** Lists in Twilio's flat forms. */
@@ -57,7 +58,7 @@ function messageMicros(body: FormPairs, prices: TwilioPrices): Micros {
   if (channel === 'rcs') return rcsMicros(body, to.slice('rcs:'.length), prices);
   const from = valueIfAny(body, 'From') ?? '';
   if (from.startsWith('rcs:')) return Math.max(rcsMicros(body, to, prices), textMicros(body, to, prices));
-  const service = from.startsWith('MG') || valueIfAny(body, 'MessagingServiceSid') !== undefined;
+  const service = isService(from) || valueIfAny(body, 'MessagingServiceSid') !== undefined;
   const destination = service ? destinationOf(to) : undefined;
   // A service sends by RCS where it can; who has no price for that has no such sender in it.
   const mayBeRcs = destination !== undefined && tariffPrice(prices.rcs, destination) !== undefined;
