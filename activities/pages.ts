@@ -31,7 +31,8 @@ export function pageOfReader(answer: unknown, reader: ReaderPointer, activity: s
       FAILURES.invalidInput,
     );
   }
-  const refs = jsonRefs(() => allOf(records, offset, recordId), activity);
+  const refs = inJson(() => allOf(records, offset, recordId), activity);
+  inJson(() => JSON.stringify(nextCursor), activity);
   checkSize(refs, reader, activity);
   const end = offset + refs.length;
   const atEnd = nextCursor === null || nextCursor === undefined;
@@ -39,9 +40,9 @@ export function pageOfReader(answer: unknown, reader: ReaderPointer, activity: s
 }
 
 /** What JSON cannot hold, a BigInt of a database's say, no other attempt can either. */
-function jsonRefs(read: () => RecordRef[], activity: string): RecordRef[] {
+function inJson<T>(write: () => T, activity: string): T {
   try {
-    return read();
+    return write();
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     const message = `The reader "${activity}" answered what JSON cannot hold: ${error.message}`;

@@ -71,13 +71,22 @@ describe("a page of a user's own reader", () => {
     expect(await failureOf(inputOf(700_000, { source }), reader(1, 1_600_000))).toEqual(tooLarge);
   });
 
+  test('with a record that is too large beside a call in letters of many bytes fails the run', async () => {
+    const input = inputOf(250_000, { source }) as Input;
+    input.call.params['description'] = '漢'.repeat(300_000);
+    expect(await failureOf(input, reader(1, 1_400_000))).toEqual(tooLarge);
+  });
+
   test('that is too large beside the call of its chunk fails the run', async () => {
     const input = inputOf(700_000, { source, recordsPerActivity: 200 });
     expect(await failureOf(input, reader(160, 10_000))).toEqual(tooLarge);
   });
 
-  test('with a value that JSON cannot hold fails the run', async () => {
-    const read = async () => ({ records: [{ id: 'a', amount_cents: 100n }], nextCursor: null });
+  test.each([
+    ['record', { records: [{ id: 'a', amount_cents: 100n }], nextCursor: null }],
+    ['cursor', { records: [{ id: 'a', amount_cents: 100 }], nextCursor: 100n }],
+  ])('with a %s that JSON cannot hold fails the run', async (_what, answer) => {
+    const read = async () => answer;
     expect(await failureOf(inputFor('', { source }), { read })).toEqual({
       type: 'keybrake.invalid_input',
       message: expect.stringMatching(/"read" .*BigInt/),

@@ -3,7 +3,13 @@
  * Every activity waits for its cancellation to complete, because the SDK's real default, TRY_CANCEL, would forget a
  * paid call that is under way; and none is dispatched eagerly, because that goes around the task queue's rate limit.
  */
-import { CancellationScope, type ActivityOptions, proxyLocalActivities, scheduleActivity } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  type ActivityOptions,
+  defaultPayloadConverter,
+  proxyLocalActivities,
+  scheduleActivity,
+} from '@temporalio/workflow';
 import type { KeybrakeActivities } from '../activities/types';
 import type { ACTIVITIES } from '../activities/contract/plan';
 import { takeTurn } from './waiting';
@@ -30,6 +36,11 @@ const CONTROL_TIMEOUT_MS = 10 * 60_000;
  */
 export function controlId(...parts: readonly (string | number)[]): string {
   return ['keybrake', ...parts].join('·');
+}
+
+/** Of a value that a history is to carry: a letter may be several bytes. */
+export function bytesOf(value: unknown): number {
+  return defaultPayloadConverter.toPayload(value).data?.length ?? 0;
 }
 
 /** Schedules an activity of the pack. `activityId` must be unique among those pending. */

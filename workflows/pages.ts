@@ -1,7 +1,7 @@
 /** Reads a range page by page, ahead of the window by half a page, and hands out its units one by one. */
 import { ApplicationFailure, patched, proxyActivities, workflowInfo } from '@temporalio/workflow';
 import type { PageOutput, Position } from '../activities/types';
-import { callActivity, CONTROL, controlId } from './calls';
+import { bytesOf, callActivity, CONTROL, controlId } from './calls';
 import { runWithVault } from './context';
 import { CARRIED_BYTES_MAX, limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import { ACTIVITIES, type RecordRef, type ShardRange } from '../activities/contract/plan';
@@ -149,7 +149,7 @@ export class Pages {
     if (plan.source.kind !== 'activity') throw ApplicationFailure.nonRetryable('Not an activity source.');
     const { activity, args } = plan.source;
     const limit = this.#pageSize;
-    const besideCall = CARRIED_BYTES_MAX - JSON.stringify({ call: plan.call, args }).length;
+    const besideCall = Math.max(0, CARRIED_BYTES_MAX - bytesOf({ call: plan.call, args }));
     const reader = {
       recordId: plan.recordId,
       offset: position.offset,

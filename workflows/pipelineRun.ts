@@ -3,15 +3,9 @@
  * Whatever ends it (its records, the cap, a signal, a cancellation, a failure), in this order: the key is revoked,
  * what has not started is dropped, what is in flight is waited for, lost outcomes are looked up, the report is made.
  */
-import {
-  ApplicationFailure,
-  CancellationScope,
-  defaultPayloadConverter,
-  patched,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { ApplicationFailure, CancellationScope, patched, workflowInfo } from '@temporalio/workflow';
 import type { KeyRequest, PrepareInput } from '../activities/types';
-import { callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
+import { bytesOf, callActivity, CONTROL, controlId, HEARTBEAT_MS } from './calls';
 import { finish, reportWithoutKey } from './ending';
 import { endingInFailure } from './failures';
 import type { Gate } from './gate';
@@ -84,7 +78,7 @@ function prepare(input: unknown): Promise<LimitedPlan> {
 
 /** What Temporal took as the run's input it may not take with the run's facts: that task would fail for ever. */
 function checkSize(input: PrepareInput): void {
-  const bytes = defaultPayloadConverter.toPayload(input).data?.length ?? 0;
+  const bytes = bytesOf(input);
   // Asked last: no other run has a marker of it.
   if (bytes <= PAYLOAD_BYTES_MAX || !patched(INPUT_SIZE)) return;
   const message = `The input is too large: ${bytes} bytes, and at most ${CARRIED_BYTES_MAX} fit into a history.`;
