@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import stripe
 
@@ -84,7 +85,7 @@ def charge_all(job_id, customers, usd_cap):
                 )
             except stripe.CardError as error:
                 declined.append({"id": customer["id"], "code": error.code})
-        return {"declined": declined, "spend": control("GET", "/vault/jobs/" + job_id)["spend"]}
+        return {"declined": declined, "spend": control("GET", "/vault/jobs/" + quote(job_id, safe=""))["spend"]}
 
 
 if __name__ == "__main__":

@@ -36,16 +36,16 @@ const charges = (job: string) => rig.sandbox.charges().filter(({ customer }) => 
 
 test('a run that is started again charges nobody twice, goes on after a decline, and leaves no key alive', async () => {
   rig.sandbox.setFaults({ decline: { first: 1 } });
-  const first = await run('again', 100, 3);
+  const first = await run('billing/24#1', 100, 3);
   expect([first.code, first.stderr]).toEqual([0, '']);
   expect(JSON.parse(first.stdout)).toMatchObject({
-    declined: [{ id: 'cus_again_0', code: 'card_declined' }],
+    declined: [{ id: 'cus_billing/24#1_0', code: 'card_declined' }],
     spend: { settled_usd: 10 },
   });
-  const second = await run('again', 100, 4);
+  const second = await run('billing/24#1', 100, 4);
   expect(JSON.parse(second.stdout)).toMatchObject({ spend: { settled_usd: 15, held_usd: 0, unknown_usd: 0 } });
-  expect(charges('again').filter(({ executed }) => executed)).toHaveLength(3);
-  expect((await keysOf('again')).map(({ state }) => state)).toEqual(['revoked', 'revoked']);
+  expect(charges('billing/24#1').filter(({ executed }) => executed)).toHaveLength(3);
+  expect((await keysOf('billing/24#1')).map(({ state }) => state)).toEqual(['revoked', 'revoked']);
 });
 
 test("at the cap the SDK's own exception ends it, with the code, and the key is revoked", async () => {
