@@ -1,7 +1,7 @@
 /** A vendor of the operator's own, built from its description in `keybrake.yaml`. */
 import { CAP_USD_MAX, MICROS_PER_USD, type Micros, type RefusalCode, type RefusalDetails, REFUSALS } from '../contract';
 import { wholeNumber } from '../form';
-import { at } from '../json';
+import { at, isJsonObject, type Json } from '../json';
 import { free, pricing, unpriceable } from './pricing';
 import { CLEAR_REFUSALS, type Credential, noMoney, type Route, type Vendor, type VendorRequest } from './vendor';
 
@@ -121,7 +121,9 @@ function folded(name: string): string {
 function readAt(value: unknown, dotted: string): unknown {
   const path = dotted.split('.');
   for (const [depth, name] of path.entries()) {
-    const names = Object.keys(Object(at(value, path.slice(0, depth))) as object);
+    const inner = at(value, path.slice(0, depth)) as Json | undefined;
+    // The names of a text would be its letters.
+    const names = isJsonObject(inner) ? Object.keys(inner) : [];
     const twin = names.find((other) => other !== name && folded(other) === folded(name));
     if (twin !== undefined) throw unpriceable(dotted, `Field "${twin.slice(0, 60)}" could be read as "${name}".`);
   }
