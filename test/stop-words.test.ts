@@ -1,3 +1,4 @@
+import { vault } from '../activities';
 import { stopWords } from '../workflows/stopWords';
 import { statusQuery } from '../workflows';
 import {
@@ -90,6 +91,32 @@ test('a run that waits at the cap of a key above goes on once that is raised', a
   );
 });
 
+test('a run goes on though the cap above was raised before it heard that it was spent', async () => {
+  const terms = { vendor: 'stripe', allowed_endpoints: ['POST /v1/payment_intents'], expires_in: '1h' };
+  const above = await stack.proxy.client.issueKey({ ...terms, usd_cap: 20, agent_run_label: 'above' });
+  const body = new URLSearchParams({
+    amount: '1000',
+    currency: 'usd',
+    confirm: 'true',
+    payment_method: 'pm_card_visa',
+  });
+  const activities = {
+    async charge({ id }: { id: string }) {
+      const { status } = await vault(id).fetch('/v1/payment_intents', { method: 'POST', body });
+      if (status === 429) await stack.proxy.client.patchKey(above.key_id, { usd_cap: 400 });
+    },
+  };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const change = { call: { activity: 'charge' }, onCapExhausted: 'pause' };
+      const report = await (await run(taskQueue, { parentKeyId: above.key_id }, change)).result();
+      expect([report.status, report.records.succeeded, report.spend?.settled_usd]).toEqual(['completed', 6, 60]);
+    },
+    { worker: { activities }, plugin: { limits: { spendPollMs: 300 } } },
+  );
+});
+
 test('a run that waits because money is of unknown outcome goes on once that is known', async () => {
   const { client, url } = stack.proxy;
   const terms = { vendor: 'stripe', allowed_endpoints: ['POST /v1/payment_intents'], expires_in: '1h', usd_cap: 35 };
@@ -116,6 +143,8 @@ test('a run that waits because money is of unknown outcome goes on once that is 
       expect((await send()).status).toBe(402);
       const report = await handle.result();
       expect([report.status, report.records.succeeded, report.spend?.settled_usd]).toEqual(['completed', 3, 30]);
+      // At the cap, once more because it could have been free by then, and no further time.
+      expect(report.spend?.calls.refused).toBe(2);
     },
     setup,
   );

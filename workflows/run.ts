@@ -73,6 +73,8 @@ export class Run {
   #showing = false;
   #stop: Stop | undefined;
   #capUsd: number | null = null;
+  /** How many records had ended when the run last went on without knowing that its cap was free. */
+  #triedAt: number | undefined;
 
   /** Which cap is spent may be learned after the first refusal. */
   get stop(): Stop | undefined {
@@ -157,8 +159,16 @@ export class Run {
     if (state !== 'active') return false;
     const { leftUsd } = wait;
     wait.leftUsd = spend.remaining_usd ?? 0;
-    const cameBack = leftUsd !== undefined && wait.leftUsd > leftUsd;
-    return cameBack || wait.latched || dayOf(wait.since) !== dayOf(Date.now());
+    if (wait.latched || dayOf(wait.since) !== dayOf(Date.now())) return true;
+    return leftUsd === undefined ? this.#mayTry() : wait.leftUsd > leftUsd;
+  }
+
+  /** It may have become free between the refusal and the first reading: whether it has, one more refusal tells. */
+  #mayTry(): boolean {
+    const ended = Object.values(this.totals()).reduce((sum, count) => sum + count, 0);
+    if (this.#triedAt === ended) return false;
+    this.#triedAt = ended;
+    return true;
   }
 
   /** A key that no further call can use: another one after a reset, else the end. */
