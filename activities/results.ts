@@ -1,6 +1,6 @@
 /** The results file: one line for each record of the source, in its order, whatever became of it. */
-import { randomUUID } from 'node:crypto';
-import { open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { createHash, randomUUID } from 'node:crypto';
+import { open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { MICROS_PER_USD, microsToUsd, type CallView } from '../proxy/contract';
 import {
@@ -70,7 +70,9 @@ export async function writeResults(
   const { plan } = request;
   const path = plan.results?.path ?? 'results.ndjson';
   const target = await resolveResults(path, 'path' in plan.source ? plan.source.path : null, env);
-  const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}.tmp`);
+  const ofRun = join(dirname(target), `.${basename(target)}.${digest(request.keyId ?? '')}.`);
+  await removeFormer(ofRun);
+  const temporary = `${ofRun}${randomUUID().slice(0, 8)}.tmp`;
   const file = await open(temporary, 'wx');
   try {
     const records = await writeLines(file, resultLines(request, env, { folder: `${temporary}.parts`, rowsInMemory }));
@@ -83,6 +85,20 @@ export async function writeResults(
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/**
+ * Removes what former attempts of the run have left: a worker that was killed, and one that was lost but lives on, which
+ * must not replace what is newer. Without its file it cannot.
+ */
+async function removeFormer(ofRun: string): Promise<void> {
+  const folder = dirname(ofRun);
+  const left = (await readdir(folder)).filter((name) => name.startsWith(basename(ofRun)));
+  await Promise.all(left.map((name) => rm(join(folder, name), { recursive: true, force: true })));
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 12);
 }
 
 /** Where the rows go of which there are more than memory should hold. */
