@@ -4,8 +4,8 @@ import { type Micros, usdToMicros } from '../../proxy/contract';
 
 /** `500`, `99.50`, `$1,200`: dollars as a number. */
 export function parseUsd(text: string): number {
-  const plain = text.replace(/^\$/, '').replace(/(?<=\d),(?=\d{3}(\D|$))/g, '');
-  const usd = /^\d+(\.\d+)?$/.test(plain) ? Number(plain) : Number.NaN;
+  // Commas between thousands alone: `0,500` is half a dollar to many, and no cap may be a thousand times what was meant.
+  const usd = /^\$?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d+)?$/.test(text) ? Number(text.replace(/[$,]/g, '')) : Number.NaN;
   if (usdToMicros(usd) === undefined) throw new InvalidArgumentError('Give US dollars, e.g. 500 or 99.50.');
   return usd;
 }
