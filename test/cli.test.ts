@@ -260,6 +260,34 @@ test('run: says what keeps it from going on, and Ctrl-C still ends it', async ()
   expect((await running.ended).code).toBe(1);
 });
 
+test('run: of several inputs, one that cannot be started is told beside the reports of the others', async () => {
+  const file = (name: string) => {
+    const source = { kind: 'jsonl', path: customers(name, 3) };
+    const params = { amount: '{{amount_cents}}', currency: 'usd', customer: '{{id}}', confirm: 'true' };
+    const key = { vendor: 'stripe', usdCap: 20, allowedEndpoints: [ENDPOINT], ttl: '1h' };
+    const call = { endpoint: ENDPOINT, params };
+    writeFileSync(
+      join(folder, `${name}.json`),
+      JSON.stringify({ label: name, jobId: name, source, recordId: 'id', call, key }),
+    );
+    return `${name}.json`;
+  };
+  const files = [file('beside'), file('busy')];
+  await cli('run', 'busy.json', '--detach', '--task-queue', 'of-no-worker');
+  const error = 'not started: keybrake-busy is running already.';
+  const { code, stdout, stderr } = await cli('run', ...files);
+  expect(stdout).toContain('beside: completed');
+  expect(stderr).toContain(`keybrake-busy: ${error}`);
+  expect(code).toBe(1);
+  const json = await cli('run', ...files, '--json');
+  expect(JSON.parse(json.stdout)).toMatchObject([
+    { status: 'completed', records: { replayed: 3 } },
+    { workflowId: 'keybrake-busy', status: 'failed', error: expect.stringContaining(error) },
+  ]);
+  const detached = await cli('run', ...files, '--detach');
+  expect([detached.code, detached.stdout]).toEqual([1, 'keybrake-beside\n']);
+});
+
 test('run --detach prints the workflow id and leaves', async () => {
   const { stdout } = await cli('run', ...runFlags(customers('bg', 1), 5), '--workflow-id', 'cli-bg', '--detach');
   expect(stdout).toBe('cli-bg\n');

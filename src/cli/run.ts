@@ -69,50 +69,91 @@ async function run(files: readonly string[], flags: Flags): Promise<void> {
   const inputs = await readInputs(files, flags);
   if (flags.workflowId !== undefined && inputs.length > 1) throw new CliError('--workflow-id is for one input.');
   process.exitCode = await withTemporal(flags, async (client, { taskQueue }) => {
-    const handles = await Promise.all(inputs.map((input) => start(client, input, taskQueue, flags.workflowId)));
-    if (flags.detach === true) return announce(handles, flags);
-    return waitForAll(handles, inputs, flags);
+    const started = await startAll(client, inputs, taskQueue, flags.workflowId);
+    return flags.detach === true ? announce(started, flags) : waitForAll(started, flags);
   });
 }
 
+/** A run under way, or the ending of one that could not be started. */
+type Started = { readonly handle: WorkflowHandle; readonly label: string } | Ending;
+
+/** One that cannot be started leaves the others as they are: they have begun to spend. */
+async function startAll(client: Client, inputs: readonly RunInput[], taskQueue: string, id?: string) {
+  const started = inputs.map(async (input): Promise<Started> => {
+    const workflowId = id ?? workflowIdOf(input);
+    try {
+      const handle = await start(client, input, taskQueue, workflowId);
+      return { handle, label: labelOf(input, handle) };
+    } catch (error) {
+      if (inputs.length === 1) throw error;
+      return { workflowId, report: null, error: `not started: ${explain(error)}` };
+    }
+  });
+  return Promise.all(started);
+}
+
 /** A run of a named job takes the job's name, so that Temporal itself refuses to run it twice at a time. */
-async function start(client: Client, input: RunInput, taskQueue: string, id?: string): Promise<WorkflowHandle> {
-  const { jobId, label } = input;
-  const title = typeof label === 'string' ? label : 'run';
-  const name = typeof jobId === 'string' ? jobId : `${title}-${randomUUID().slice(0, 8)}`;
-  const workflowId = id ?? `keybrake-${name.replace(/[^\w.:/-]+/g, '-').slice(0, 200)}`;
+function workflowIdOf({ jobId, label }: RunInput): string {
+  const name = typeof jobId === 'string' ? jobId : `${titleOf(label)}-${randomUUID().slice(0, 8)}`;
+  return `keybrake-${name.replace(/[^\w.:/-]+/g, '-').slice(0, 200)}`;
+}
+
+function titleOf(label: unknown): string {
+  return typeof label === 'string' ? label : 'run';
+}
+
+async function start(client: Client, input: RunInput, taskQueue: string, workflowId: string): Promise<WorkflowHandle> {
   return client.workflow.start('pipelineRun', {
     workflowId,
     taskQueue,
     args: [input],
     workflowIdConflictPolicy: 'FAIL',
-    staticSummary: `Keybrake run ${title}`.slice(0, 200),
+    staticSummary: `Keybrake run ${titleOf(input.label)}`.slice(0, 200),
   });
 }
 
-async function announce(handles: readonly WorkflowHandle[], { json }: Flags): Promise<number> {
-  if (json === true) await printJson(handles.map(({ workflowId }) => ({ workflowId })));
-  else for (const { workflowId } of handles) await print(workflowId);
-  return EXIT.ok;
+async function announce(started: readonly Started[], { json }: Flags): Promise<number> {
+  const shown = started.map((run) =>
+    'handle' in run ? { workflowId: run.handle.workflowId } : { workflowId: run.workflowId, error: run.error },
+  );
+  if (json === true) await printJson(shown);
+  else for (const run of shown) await (run.error === undefined ? print(run.workflowId) : tell(told(run)));
+  return shown.some(({ error }) => error !== undefined) ? EXIT.failed : EXIT.ok;
 }
 
-async function waitForAll(handles: readonly WorkflowHandle[], inputs: readonly RunInput[], flags: Flags) {
+function told({
+  workflowId,
+  error = '',
+}: {
+  readonly workflowId: string;
+  readonly error?: string | undefined;
+}): string {
+  return `${workflowId}: ${error}`;
+}
+
+async function waitForAll(started: readonly Started[], flags: Flags): Promise<number> {
   const live = liveSpend();
   const progress = startProgress(live?.spendOf);
-  const forget = cancelOnInterrupt(handles, progress);
-  const endings = await Promise.all(
-    handles.map((handle, index) => waitFor(handle, labelOf(inputs[index], handle), progress)),
+  const forget = cancelOnInterrupt(
+    started.flatMap((run) => ('handle' in run ? [run.handle] : [])),
+    progress,
   );
-  progress.stop();
+  for (const run of started) if (!('handle' in run)) progress.say(told(run));
+  const endings = await Promise.all(
+    started.map((run) => ('handle' in run ? waitFor(run.handle, run.label, progress) : run)),
+  ).finally(() => progress.stop());
   forget();
   await live?.close();
+  const code = Math.max(...endings.map(({ report }) => (report === null ? EXIT.failed : EXIT_OF[report.status])));
+  // Also where nobody reads what is printed.
+  process.exitCode = code;
   if (flags.json === true) {
     const shown = endings.map(({ workflowId, report, error }) => report ?? { workflowId, status: 'failed', error });
     await printJson(shown.length === 1 ? shown[0] : shown);
   } else {
     for (const ending of endings) await show(ending);
   }
-  return Math.max(...endings.map(({ report }) => (report === null ? EXIT.failed : EXIT_OF[report.status])));
+  return code;
 }
 
 /** Where the environment says how to reach the proxy, the bar shows the ledger itself. It works without, too. */
@@ -131,8 +172,8 @@ function liveSpend() {
   }
 }
 
-function labelOf(input: RunInput | undefined, { workflowId }: WorkflowHandle): string {
-  const label = input?.['label'];
+function labelOf(input: RunInput, { workflowId }: WorkflowHandle): string {
+  const { label } = input;
   return typeof label === 'string' ? label : workflowId;
 }
 
@@ -148,7 +189,7 @@ async function waitFor(handle: WorkflowHandle, label: string, progress: Progress
 }
 
 async function show({ workflowId, report, error }: Ending): Promise<void> {
-  if (report === null) return tell(`${workflowId}: ${error}`);
+  if (report === null) return tell(told({ workflowId, error }));
   for (const line of describeReport(workflowId, report)) await print(line);
   for (const line of adviceOn(report)) tell(line);
 }
