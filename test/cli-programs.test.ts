@@ -1,7 +1,8 @@
 /** The long-running commands: what they say, how they end. */
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { createServer as createHttp2Server } from 'node:http2';
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -62,6 +63,32 @@ test('sandbox and proxy: they serve, log no secret, and end with code 0 at SIGTE
   expect(scanText(ended.stdout + ended.stderr, { secrets })).toEqual([]);
   sandbox.child.kill('SIGTERM');
   expect((await sandbox.ended).code).toBe(0);
+});
+
+test('proxy: whoever reads its log may go first, and a call in flight still ends', async () => {
+  const sandbox = start(['sandbox', '--port', '0', '--secret-key', SECRET, '--delay', '1000']);
+  const [, upstream = ''] = await sandbox.said(/stand-in on (http:\S+)/);
+  const keys = { KEYBRAKE_API_KEY: API_KEY, STRIPE_SECRET_KEY: SECRET };
+  const env = { ...keys, KEYBRAKE_STRIPE_UPSTREAM: upstream, KEYBRAKE_LOG_LEVEL: 'debug' };
+  const proxy = start(['proxy', '--port', '0'], { env, cwd: folder() });
+  const [, url = ''] = await proxy.said(/proxy on (http:\S+)/);
+  const client = new KeybrakeClient({ url, apiKey: API_KEY });
+  const endpoint = 'POST /v1/payment_intents';
+  const asked = { vendor: 'stripe', agent_run_label: 'x', usd_cap: 5, expires_in: '1h' } as const;
+  const { vault_key: key, key_id: keyId } = await client.issueKey({ ...asked, allowed_endpoints: [endpoint] });
+  const reply = fetch(`${url}/stripe/v1/payment_intents`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}` },
+    body: new URLSearchParams({ amount: '500', currency: 'usd', payment_method: 'pm_card_visa', confirm: 'true' }),
+  });
+  while ((await client.getKey(keyId)).spend.held_usd === 0) await sleep(20);
+  await client.close();
+  for (const pipe of [proxy.child.stdout, proxy.child.stderr]) pipe?.destroy();
+  proxy.child.kill('SIGINT');
+  expect((await reply).status).toBe(200);
+  expect((await proxy.ended).code).toBe(0);
+  sandbox.child.kill('SIGTERM');
+  await sandbox.ended;
 });
 
 test('a port that is taken: one sentence with the setting that chooses another', async () => {
@@ -162,6 +189,30 @@ describe('worker', () => {
     const { code, stderr } = await keybrake(['worker'], { env });
     expect(code).toBe(1);
     expect(stderr).toMatch(/No answer from Temporal at 127\.0\.0\.1:9/);
+  });
+
+  test('a Temporal that refuses, and one that takes a connection and says nothing, are told for what they are', async () => {
+    const refusing = createHttp2Server().on('stream', (stream) => {
+      const refusal = { 'grpc-status': '16', 'grpc-message': 'Request unauthorized.' };
+      stream.respond({ 'content-type': 'application/grpc', ...refusal }, { endStream: true });
+    });
+    const silent = createTcpServer();
+    const [refused, unheard] = await Promise.all(
+      [refusing, silent].map(async (server) => {
+        await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+        const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+        const env = { KEYBRAKE_WORKER_KEY: WORKER_KEY, TEMPORAL_ADDRESS: address };
+        return Promise.all([['worker'], ['status', 'x']].map((args) => keybrake(args, { env, cwd: folder() })));
+      }),
+    );
+    for (const { code, stderr } of refused ?? []) {
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/refuses: .*Request unauthorized.*TEMPORAL_API_KEY/)]);
+    }
+    for (const { code, stderr } of unheard ?? []) {
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/No answer from Temporal at 127\.0\.0\.1:\d+ \(/)]);
+    }
+    refusing.close();
+    silent.close();
   });
 });
 

@@ -21,7 +21,7 @@ export interface TemporalPlace {
   readonly taskQueue: string;
 }
 
-const CONNECT_TIMEOUT_MS = 5_000;
+export const CONNECT_TIMEOUT_MS = 5_000;
 const DEFAULT_ADDRESS = '127.0.0.1:7233';
 
 /** Adds `--temporal-address`, `--namespace` and, where asked for, `--task-queue`. */
@@ -68,13 +68,25 @@ export async function withTemporal<T>(
   }
 }
 
-async function connect({ connectionOptions, address }: TemporalPlace): Promise<Connection> {
+async function connect(place: TemporalPlace): Promise<Connection> {
   try {
-    return await Connection.connect({ ...connectionOptions, connectTimeout: CONNECT_TIMEOUT_MS });
+    return await Connection.connect({ ...place.connectionOptions, connectTimeout: CONNECT_TIMEOUT_MS });
   } catch (error) {
-    const remedy = 'Is it running (keybrake dev)? Say where it is with --temporal-address or TEMPORAL_ADDRESS.';
-    throw new CliError(`No answer from Temporal at ${address}. ${remedy}`, { cause: error });
+    throw noTemporal(place, error);
   }
+}
+
+/** As the client has it, and as the worker's core does. */
+const REFUSED = /UNAUTHENTICATED|PERMISSION_DENIED|valid authentication credentials|not have permission/;
+
+/** Why there is no connection to Temporal, and what to do about it. */
+export function noTemporal({ address }: TemporalPlace, error: unknown): CliError {
+  const why = explain(error).replace(/\.$/, '');
+  const text = REFUSED.test(why)
+    ? `Temporal at ${address} refuses: ${why}. Correct TEMPORAL_API_KEY, TEMPORAL_TLS_… or the profile.`
+    : `No answer from Temporal at ${address} (${why}). Is it running (keybrake dev)? ` +
+      'Say where it is with --temporal-address or TEMPORAL_ADDRESS.';
+  return new CliError(text, { cause: error });
 }
 
 /** Runs `work` with a control-plane client made from the environment. */

@@ -42,10 +42,12 @@ function version(): string {
   return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
 }
 
-// `keybrake audit | head` closes the pipe when it has seen enough: that is no failure.
+// `keybrake audit | head` closes the pipe when it has seen enough: that is no failure. What has ended otherwise says so.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
+  if (error.code === 'EPIPE') process.exit();
   fail(error);
 });
+// A Ctrl-C ends the `tee` of `keybrake proxy 2>&1 | tee log` too. Calls in flight end, and a run is cancelled, unheard.
+process.stderr.on('error', () => undefined);
 
 createProgram().parseAsync().catch(fail);

@@ -1,10 +1,17 @@
 /** `keybrake worker`: a Temporal worker that serves `pipelineRun`. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { NativeConnection } from '@temporalio/worker';
 import type { Command } from 'commander';
 import { logLevelFromEnv, secretsFromEnv, workerOptionsFromEnv } from '../config';
 import { createLogger } from '../log';
-import { type TemporalFlags, type TemporalPlace, temporalFlags, temporalPlace } from './connect';
-import { CliError } from './errors';
+import {
+  CONNECT_TIMEOUT_MS,
+  noTemporal,
+  type TemporalFlags,
+  type TemporalPlace,
+  temporalFlags,
+  temporalPlace,
+} from './connect';
 import { untilSignalled } from './lifetime';
 import { print, printJson } from './output';
 import { parseCount } from './parse';
@@ -56,12 +63,15 @@ async function work(flags: Flags): Promise<void> {
   }
 }
 
-async function connect({ connectionOptions, address }: TemporalPlace): Promise<NativeConnection> {
+async function connect(place: TemporalPlace): Promise<NativeConnection> {
   const { NativeConnection } = await import('@temporalio/worker');
+  // It has no limit of its own: what takes a connection and never answers would be waited for without a word.
+  const tooLate = sleep(2 * CONNECT_TIMEOUT_MS, undefined, { ref: false }).then(() => {
+    throw new Error(`none within ${(2 * CONNECT_TIMEOUT_MS) / 1_000} s`);
+  });
   try {
-    return await NativeConnection.connect(connectionOptions);
+    return await Promise.race([NativeConnection.connect(place.connectionOptions), tooLate]);
   } catch (error) {
-    const remedy = 'Say where it is with --temporal-address or TEMPORAL_ADDRESS.';
-    throw new CliError(`No answer from Temporal at ${address}. ${remedy}`, { cause: error });
+    throw noTemporal(place, error);
   }
 }
