@@ -107,6 +107,19 @@ test.each<[string, (text: string) => string | Buffer]>([
   }
 });
 
+test('a vault key in Basic credentials is found in text and in a file, at each alignment', async () => {
+  for (const before of ['', 'x', 'xy', 'AC0123456789abcdef:']) {
+    const log = `authorization: Basic ${btoa(`${before}${VAULT_KEY}:`)}\n`;
+    expect(scanText(log)).toMatchObject([{ what: 'vault key' }]);
+    const glued = `${'q'.repeat(before.length)}${btoa(`${before}${VAULT_KEY}`)}`;
+    expect(scanText(glued)).toMatchObject([{ what: 'vault key' }]);
+    const path = join(folder, 'proxy.log');
+    writeFileSync(path, `${'.'.repeat((1 << 20) - 40)}${log}`);
+    expect(await scanFile(path)).toMatchObject([{ what: 'vault key' }]);
+    expect(scanText(btoa(`${before}${'innocent '.repeat(20)}`))).toEqual([]);
+  }
+});
+
 test('a file of any size is searched in pieces, and what spans two pieces is found once', async () => {
   const path = join(folder, 'large.log');
   const size = 1 << 20;

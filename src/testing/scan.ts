@@ -121,10 +121,23 @@ function hitsIn(haystack: string, needles: readonly Needle[]): { what: string; i
       for (let at = haystack.indexOf(text); at >= 0; at = haystack.indexOf(text, at + 1))
         hits.push({ what, index: at });
     }
-    for (const match of pattern === undefined ? [] : haystack.matchAll(pattern))
-      hits.push({ what, index: match.index });
+    if (pattern === undefined) continue;
+    for (const match of haystack.matchAll(pattern)) hits.push({ what, index: match.index });
+    for (const index of encodedIn(haystack, pattern)) hits.push({ what, index });
   }
   return hits;
+}
+
+/** Where base64 begins that holds the pattern: Basic credentials are the vault key in this form. */
+function encodedIn(haystack: string, pattern: RegExp): number[] {
+  const runs = [...haystack.matchAll(BASE64_RUN)].filter(([text]) => {
+    const letters = text.replaceAll('-', '+').replaceAll('_', '/');
+    // Letters in front of it, as of a path, shift the alignment.
+    return [0, 1, 2, 3].some((from) => {
+      return Buffer.from(letters.slice(from), 'base64').toString('latin1').search(pattern) >= 0;
+    });
+  });
+  return runs.map(({ index }) => index);
 }
 
 interface Place {
