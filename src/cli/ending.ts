@@ -1,5 +1,5 @@
 /** How a run has ended: its report, wherever Temporal has left it. */
-import { isGrpcServiceError, type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
+import { isGrpcServiceError, ServiceError, type WorkflowHandle, WorkflowFailedError } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import type { RunStatusView } from '../../workflows/definitions';
 import type { RunReport } from '../../activities/contract/plan';
@@ -20,7 +20,7 @@ export async function endingOf(handle: WorkflowHandle): Promise<Ending> {
     const result: unknown = await handle.result();
     return isReport(result) ? { workflowId, report: result } : { workflowId, report: null, error: NO_REPORT };
   } catch (error) {
-    if (isGrpcServiceError(error)) {
+    if (isGrpcServiceError(error) || error instanceof ServiceError) {
       const goesOn = `A run that has not ended goes on by itself: keybrake status ${workflowId}`;
       throw new CliError(`Temporal does not answer: ${explain(error)}\n${goesOn}`, { cause: error });
     }
