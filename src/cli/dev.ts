@@ -50,10 +50,14 @@ async function dev(flags: Flags): Promise<void> {
   const signalled = untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order');
   await mkdir(flags.dir, { recursive: true });
   const keys = await readOrMakeKeys(join(flags.dir, 'dev.env'));
-  const live = flags.live === true ? { proxy: liveAccounts(keys) } : {};
+  const live: { readonly proxy?: LiveOptions } = flags.live === true ? { proxy: liveAccounts(keys) } : {};
   const logger = createLogger({
     level: logLevelFromEnv(process.env, 'warn'),
-    secrets: [...secretsFromEnv(process.env), ...Object.values(keys)],
+    secrets: [
+      ...secretsFromEnv(process.env),
+      ...Object.values(keys),
+      ...Object.values(live.proxy?.accounts ?? {}).map(({ secret }) => secret),
+    ],
   });
   // Loaded when asked for: other commands start faster without.
   const [{ startDevStack }, { installTemporalRuntime }] = await Promise.all([

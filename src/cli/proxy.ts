@@ -49,7 +49,9 @@ async function proxy(flags: Flags): Promise<void> {
   };
   // Before the log, so that a wrong level is told together with all else that is wrong.
   const options = proxyOptionsFromEnv(env);
-  const logger = createLogger({ level: logLevelFromEnv(env), secrets: secretsFromEnv(env) });
+  // Of accounts in keybrake.yaml, whatever the variables of their secrets are called.
+  const secrets = [...secretsFromEnv(env), ...Object.values(options.accounts).map(({ secret }) => secret)];
+  const logger = createLogger({ level: logLevelFromEnv(env), secrets });
   // Loaded when asked for: other commands start faster without.
   const { startProxy } = await import('../../proxy/index.js');
   const running = await listening(startProxy({ ...options, logger }), PORT_TAKEN);
