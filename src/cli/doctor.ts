@@ -130,6 +130,9 @@ async function checkRoleAndMoney(client: KeybrakeClient, role: 'admin' | 'worker
     return [known, bad('warn', 'unknown', finding, remedy)];
   } catch (error) {
     if (!(error instanceof KeybrakeApiError)) throw error;
+    if (error.code !== 'unauthenticated' && error.code !== 'forbidden') {
+      return [bad('fail', 'unknown', `the ledger cannot be asked (${error.code})`, explain(error))];
+    }
     const name = role === 'admin' ? 'KEYBRAKE_API_KEY' : 'KEYBRAKE_WORKER_KEY';
     const remedy = `Set ${name} to what the proxy was started with.`;
     return [bad('fail', 'role key', `the proxy refuses it (${error.code})`, remedy)];
