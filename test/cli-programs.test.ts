@@ -91,6 +91,20 @@ test('proxy: whoever reads its log may go first, and a call in flight still ends
   await sandbox.ended;
 });
 
+test('proxy: the log hides the secret of an account in keybrake.yaml, whatever its variable is called', async () => {
+  const cwd = folder();
+  const word = 'fax-word-0123456789';
+  const vendor = `{ origin: http://127.0.0.1:9, routes: [{ route: POST /v1/faxes, price: { usd: 0.07 } }] }`;
+  // The only secret that the proxy has reason to log: one that is the account's name too.
+  const accounts = `accounts: { ${word}: { vendor: fax, secret: "env:FAX_WORD" } }`;
+  writeFileSync(join(cwd, 'keybrake.yaml'), `vendors: { fax: ${vendor} }\n${accounts}\n`);
+  const proxy = start(['proxy', '--port', '0'], { env: { KEYBRAKE_API_KEY: API_KEY, FAX_WORD: word }, cwd });
+  await proxy.said(/proxy on/);
+  proxy.child.kill('SIGTERM');
+  const { code, stderr } = await proxy.ended;
+  expect([code, stderr]).toEqual([0, expect.stringContaining('"accounts":["[hidden]"]')]);
+});
+
 test('a port that is taken: one sentence with the setting that chooses another', async () => {
   const taken = createServer();
   await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));

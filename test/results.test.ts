@@ -2,7 +2,6 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import * as fc from 'fast-check';
 import { outcomeOf, contextOf, writeResults, type ResultLine } from '../activities/results';
 import { activityIdFor } from '../activities/recordKeys';
@@ -277,32 +276,6 @@ describe('the results file', () => {
     });
     expect(read('whole.ndjson')).toEqual(before);
     expect(readdirSync(sourceDir).filter((name) => name.endsWith('.tmp'))).toEqual([]);
-  });
-
-  test('an attempt takes away what a former one of its run has left, and that one replaces nothing any more', async () => {
-    const plan = await planOf(['{"id":"a","cents":1}'], 'late.ndjson');
-    let goOn = (): void => undefined;
-    const lost = new Promise<void>((resolve) => (goOn = resolve));
-    let reached = (): void => undefined;
-    const spilled = new Promise<void>((resolve) => (reached = resolve));
-    async function* slow(): AsyncGenerator<CallView> {
-      yield row('unknown');
-      reached();
-      await lost;
-    }
-    const former = writeResults({ plan, keyId: NOW, calls: slow() }, env, 0).catch((error: unknown) => error);
-    await spilled;
-    const ofAnother = writeResults({ plan, keyId: 'key_other', calls: slow() }, env, 0);
-    const left = (): string[] => readdirSync(sourceDir).filter((name) => name.startsWith('.late.ndjson.'));
-    while (left().filter((name) => name.endsWith('.parts')).length < 2) await setImmediate();
-    await writeResults({ plan, keyId: NOW, calls: streamOf([row('settled')]) }, env);
-    expect(left()).toHaveLength(2);
-    const newer = read('late.ndjson');
-    goOn();
-    expect(await former).toMatchObject({ code: 'ENOENT' });
-    expect(await ofAnother).toMatchObject({ total: 1 });
-    expect(left()).toEqual([]);
-    expect(newer).toMatchObject([{ outcome: 'succeeded' }]);
   });
 
   test('of a job with more rows than memory should hold is the same, and leaves nothing behind', async () => {

@@ -113,11 +113,11 @@ async function start(client: Client, input: RunInput, taskQueue: string, workflo
 }
 
 async function announce(started: readonly Started[], { json }: Flags): Promise<number> {
-  const shown = started.map((run) =>
-    'handle' in run ? { workflowId: run.handle.workflowId } : { workflowId: run.workflowId, error: run.error },
+  const shown = started.map((one) =>
+    'handle' in one ? { workflowId: one.handle.workflowId } : { workflowId: one.workflowId, error: one.error },
   );
   if (json === true) await printJson(shown);
-  else for (const run of shown) await (run.error === undefined ? print(run.workflowId) : tell(told(run)));
+  else for (const one of shown) await (one.error === undefined ? print(one.workflowId) : tell(told(one)));
   return shown.some(({ error }) => error !== undefined) ? EXIT.failed : EXIT.ok;
 }
 
@@ -135,12 +135,12 @@ async function waitForAll(started: readonly Started[], flags: Flags): Promise<nu
   const live = liveSpend();
   const progress = startProgress(live?.spendOf);
   const forget = cancelOnInterrupt(
-    started.flatMap((run) => ('handle' in run ? [run.handle] : [])),
+    started.flatMap((one) => ('handle' in one ? [one.handle] : [])),
     progress,
   );
-  for (const run of started) if (!('handle' in run)) progress.say(told(run));
+  for (const one of started) if (!('handle' in one)) progress.say(told(one));
   const endings = await Promise.all(
-    started.map((run) => ('handle' in run ? waitFor(run.handle, run.label, progress) : run)),
+    started.map((one) => ('handle' in one ? waitFor(one.handle, one.label, progress) : Promise.resolve(one))),
   ).finally(() => progress.stop());
   forget();
   await live?.close();
