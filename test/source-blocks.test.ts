@@ -1,7 +1,7 @@
 /** Records that are asked for one by one: read together where they lie together, and never from another file. */
-import { utimesSync } from 'node:fs';
+import { truncateSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
-import { readRecord } from '../activities/sources';
+import { readRange, readRecord } from '../activities/sources';
 import { BLOCK_BYTES, Blocks } from '../activities/sources/blocks';
 import { env, failureOf, type FileSource, itemsOf, planOf, refsOf, removeSources, sourceDir } from './source-fixture';
 
@@ -108,4 +108,20 @@ test('a source that changes is noticed a second later at the latest; until then 
   clock.now = 1_000;
   const failure = await failureOf(readRecord(plan.source, second!, kept));
   expect(failure).toMatchObject({ type: 'keybrake.source_changed', nonRetryable: true });
+});
+
+test('a source that is cut off while a range of it is read fails the reader: no record is passed over in silence', async () => {
+  const line = `${JSON.stringify({ id: 'x'.repeat(1_000) })}\n`;
+  const plan = await planOf('jsonl', line.repeat(1_000));
+  const source = plan.source as FileSource;
+  const { start, end } = plan.shards[0]!;
+  const read = async (): Promise<number> => {
+    let records = 0;
+    for await (const _ of readRange(source, { start, end, line: 1 }, 'id', env)) {
+      if (records === 0) truncateSync(join(sourceDir, source.path), 300_000);
+      records += 1;
+    }
+    return records;
+  };
+  await expect(read()).rejects.toMatchObject({ type: 'keybrake.source_changed' });
 });

@@ -66,7 +66,7 @@ async function planFile(kind: FileFormat, path: string, draft: PlanDraft, env: S
   const file = await openSource(path, env);
   try {
     const { size: sizeBytes, mtimeMs } = await file.stat();
-    const measured = await measure(file, kind, sizeBytes);
+    const measured = await measure(file, { kind, path }, sizeBytes);
     const after = await file.stat();
     if (after.size !== sizeBytes || after.mtimeMs !== mtimeMs) {
       throw sourceChanged({ kind, path }, 'it was written to while it was read');
@@ -89,7 +89,11 @@ interface Measured {
 }
 
 /** Reads the file once, by byte, in constant memory. */
-async function measure(file: FileHandle, kind: FileFormat, sizeBytes: number): Promise<Measured> {
+async function measure(
+  file: FileHandle,
+  { kind, path }: { readonly kind: FileFormat; readonly path: string },
+  sizeBytes: number,
+): Promise<Measured> {
   const start = await bomLength(file);
   const scanner = createScanner(kind, { offset: start, line: 1 });
   const planner = new ShardPlanner();
@@ -102,7 +106,8 @@ async function measure(file: FileHandle, kind: FileFormat, sizeBytes: number): P
     records += 1;
     planner.add(span.offset, span.line);
   };
-  for await (const chunk of chunksOf(file, { start, end: sizeBytes }, CHUNK_BYTES)) scanner.push(chunk, emit);
+  for await (const chunk of chunksOf(file, { kind, path }, { start, end: sizeBytes }, CHUNK_BYTES))
+    scanner.push(chunk, emit);
   scanner.end(emit);
   if (scanner.malformed !== undefined) {
     const { line, reason } = scanner.malformed;

@@ -110,23 +110,29 @@ export function readRange(
   return itemsOf(source, range, recordId, env, CHUNK_BYTES);
 }
 
+interface NamedSource {
+  readonly kind: string;
+  readonly path?: string;
+}
+
 /** The chunks of a part of a file. A file that ends early has changed. */
 export async function* chunksOf(
   file: FileHandle,
+  source: NamedSource,
   { start, end }: { readonly start: number; readonly end: number },
   chunkBytes: number,
 ): AsyncGenerator<Buffer> {
   for (let position = start; position < end;) {
     const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, end - position));
     const { bytesRead } = await file.read(chunk, 0, chunk.length, position);
-    if (bytesRead === 0) return;
+    if (bytesRead === 0) throw sourceChanged(source, `it ends after ${position} bytes`);
     position += bytesRead;
     yield chunk.subarray(0, bytesRead);
   }
 }
 
 /** The failure of a source that is no longer what `prepare` saw. */
-export function sourceChanged(source: { readonly kind: string; readonly path?: string }, what: string) {
+export function sourceChanged(source: NamedSource, what: string) {
   const name = source.path === undefined ? `The ${source.kind} source` : `The source "${source.path}"`;
   const message = `${name} has changed since the run began: ${what}. Start the run again with the same jobId.`;
   return ApplicationFailure.nonRetryable(message, FAILURES.sourceChanged);
@@ -148,7 +154,7 @@ async function* itemsOf(
   }
   const file = await openUnchanged(source, env);
   try {
-    for await (const slices of slicesOf(file, source.kind, range, chunkBytes)) {
+    for await (const slices of slicesOf(file, source, range, chunkBytes)) {
       for (const { span, bytes } of slices) {
         const { offset, length, line } = span;
         yield toItem(readBytes(bytes, source), { offset, length, line }, recordId);
@@ -168,17 +174,17 @@ interface Slice {
 /** Scans a range and hands out the bytes of its records, as many as were read at once, keeping only the unended one. */
 async function* slicesOf(
   file: FileHandle,
-  format: FileFormat,
+  source: FileSource,
   { start, end, line }: Range,
   chunkBytes: number,
 ): AsyncGenerator<readonly Slice[]> {
-  const scanner = createScanner(format, { offset: start, line });
+  const scanner = createScanner(source.kind, { offset: start, line });
   let spans: Span[] = [];
   const emit = (span: Span): number => spans.push(span);
   /** The bytes from `base` on: at least those of the record that has not ended. */
   let kept: Buffer = Buffer.alloc(0);
   let base = start;
-  for await (const chunk of chunksOf(file, { start, end }, chunkBytes)) {
+  for await (const chunk of chunksOf(file, source, { start, end }, chunkBytes)) {
     scanner.push(chunk, emit);
     const window = kept.length === 0 ? chunk : Buffer.concat([kept, chunk]);
     yield spans.map((span) => ({ span, bytes: cut(window, base, span) }));
@@ -219,7 +225,8 @@ async function readPlace(
   const file = await openUnchanged(source, env);
   try {
     const chunks: Buffer[] = [];
-    for await (const chunk of chunksOf(file, { start: offset, end: offset + length }, length)) chunks.push(chunk);
+    for await (const chunk of chunksOf(file, source, { start: offset, end: offset + length }, length))
+      chunks.push(chunk);
     return Buffer.concat(chunks);
   } finally {
     await file.close();
@@ -247,7 +254,7 @@ async function* placesOf(source: ReadableSource, range: Range, env: SourceEnv): 
   }
   const file = await openUnchanged(source, env);
   try {
-    for await (const slices of slicesOf(file, source.kind, range, CHUNK_BYTES)) yield slices.map(({ span }) => span);
+    for await (const slices of slicesOf(file, source, range, CHUNK_BYTES)) yield slices.map(({ span }) => span);
   } finally {
     await file.close();
   }
