@@ -71,7 +71,7 @@ function overridden(input: RunInput, flags: RunFlags): RunInput {
   const call = {
     ...(flags.endpoint !== undefined && { endpoint: flags.endpoint }),
     ...(flags.activity !== undefined && { activity: flags.activity }),
-    ...(flags.param.length > 0 && { params: nested(parsePairs('--param', flags.param)) }),
+    ...(flags.param.length > 0 && { params: nested(parsePairs('--param', distinct(flags.param))) }),
   };
   return {
     ...input,
@@ -124,6 +124,17 @@ function labelOf(source: string): string {
 function objectAt(input: RunInput, name: string): RunInput {
   const value = input[name];
   return typeof value === 'object' && value !== null ? (value as RunInput) : {};
+}
+
+/** A parameter given twice, or as a value and as what holds others, would be sent as one of the two. */
+function distinct(pairs: readonly string[]): readonly string[] {
+  const names = pairs.map((pair) => pair.split('=', 1)[0] ?? '');
+  const twice = names.find((name, at) =>
+    names.some((other, i) => i !== at && (other === name || other.startsWith(`${name}[`))),
+  );
+  if (twice !== undefined)
+    throw new CliError(`--param ${twice} is given twice, or as a value and as what holds others.`);
+  return pairs;
 }
 
 /** `metadata[order]=…` and `to[0]=…`, as Stripe writes nested parameters and lists. */
