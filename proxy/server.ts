@@ -11,6 +11,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Reply } from './answers';
 import { BODY_BYTES_MAX, type DataRequest } from './call';
+import { within } from './inFlight';
 
 /** Longer than clients' keep-alive, so that the client is the one to close an idle connection. */
 const KEEP_ALIVE_MS = 75_000;
@@ -30,34 +31,68 @@ export interface ServerParts {
 export interface Listening {
   readonly port: number;
   readonly url: string;
-  /** Takes no new connections and resolves when every request has been answered, or after `timeoutMs`. */
+  /**
+   * Takes no new connections and resolves when every request has been answered and every call has ended, those whose
+   * client has gone too, or after `timeoutMs`.
+   */
   drain(timeoutMs: number): Promise<void>;
+}
+
+/** Vendor calls between their request and their end. */
+class Calls {
+  #underWay = 0;
+  #ended: () => void = () => {};
+
+  begin(): void {
+    this.#underWay += 1;
+  }
+
+  end(): void {
+    this.#underWay -= 1;
+    if (this.#underWay === 0) this.#ended();
+  }
+
+  /** Resolves when none is under way. */
+  ended(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#underWay === 0) resolve();
+      this.#ended = resolve;
+    });
+  }
 }
 
 export async function listen(parts: ServerParts, host: string, port: number): Promise<Listening> {
   let draining = false;
-  const open = new Set<ServerResponse>();
+  const calls = new Calls();
+  /** The last answer of each connection: of those behind one another, a connection that ends cuts off all but one. */
+  const open = new Map<Socket, ServerResponse>();
   const silent = new Set<Socket>();
   const arriving = new Set<IncomingMessage>();
   const listener: RequestListener = (request, response) => {
-    silent.delete(request.socket);
+    const { socket } = request;
+    silent.delete(socket);
     if (!request.complete) {
       arriving.add(request);
       request.once('close', () => arriving.delete(request));
     }
     if (!CONTROL_PATH.test(request.url ?? '')) {
-      dataPlane(parts, request, response, () => draining);
+      dataPlane(parts, calls, request, response, () => draining);
       return;
     }
     if (draining) response.setHeader('connection', 'close');
-    open.add(response);
-    response.once('close', () => open.delete(response));
+    open.set(socket, response);
+    response.once('close', () => {
+      if (open.get(socket) === response) open.delete(socket);
+    });
     parts.control(request, response);
   };
   const server: Server = parts.tls === undefined ? createServer(listener) : createTlsServer(parts.tls, listener);
   server.on(parts.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
     silent.add(socket);
-    socket.once('close', () => silent.delete(socket));
+    socket.once('close', () => {
+      silent.delete(socket);
+      open.delete(socket);
+    });
   });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = KEEP_ALIVE_MS + 5_000;
@@ -75,7 +110,7 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
     async drain(timeoutMs) {
       draining = true;
       // Else the connections of requests in flight stay open after their answers, and the drain waits for the time-out.
-      for (const response of open) if (!response.headersSent) response.setHeader('connection', 'close');
+      for (const response of open.values()) if (!response.headersSent) response.setHeader('connection', 'close');
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
       // To node:http a connection is idle only after a request; load balancers open some long before theirs.
@@ -85,11 +120,15 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
       const giveUp = setTimeout(() => {
         for (const request of arriving) if (!request.complete) request.destroy();
       }, ARRIVING_MS);
-      const timer = setTimeout(() => server.closeAllConnections(), timeoutMs);
-      await closed;
+      // Connections that are closed begin no further call.
+      await within(
+        closed.then(() => calls.ended()),
+        timeoutMs,
+      );
       clearTimeout(hangUp);
       clearTimeout(giveUp);
-      clearTimeout(timer);
+      server.closeAllConnections();
+      await closed;
     },
   };
 }
@@ -97,6 +136,7 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
 /** A client that goes away in the middle of its body is dropped: nothing was reserved. */
 function dataPlane(
   { handle }: ServerParts,
+  calls: Calls,
   request: IncomingMessage,
   response: ServerResponse,
   draining: () => boolean,
@@ -111,13 +151,17 @@ function dataPlane(
     const [only] = chunks;
     const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
     const incoming = incomingCall(request, response, bytes > BODY_BYTES_MAX ? undefined : whole);
-    void handle(incoming).then((reply) => answer(response, reply, draining()));
+    calls.begin();
+    void handle(incoming).then((reply) => {
+      calls.end();
+      answer(response, reply, draining());
+    });
   });
   request.on('error', () => undefined);
 }
 
 function incomingCall(
-  { method = 'GET', url = '/', headers }: IncomingMessage,
+  { method = 'GET', url = '/', headers, socket }: IncomingMessage,
   response: ServerResponse,
   body: Buffer | undefined,
 ): DataRequest {
@@ -126,7 +170,8 @@ function incomingCall(
     url,
     headers,
     body,
-    gone: () => response.destroyed,
+    // An answer that stands behind another one's on its connection is not told that this has ended.
+    gone: () => response.destroyed || socket.destroyed,
     onGone(leave) {
       response.once('close', leave);
       return () => void response.off('close', leave);
