@@ -8,7 +8,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Outcome, RecordRef, StopCode } from './contract/plan';
-import { givenUp, tryRecord } from './callRecord';
+import { givenUp, spread, tryRecord } from './callRecord';
 import type { Caller } from './recordCall';
 import type { Runtime } from './runtime';
 import { readRange, type SourceItem } from './sources';
@@ -80,7 +80,10 @@ async function callUntilKnown(
     const given = givenUp(tried.again, attempt);
     if (given !== undefined) return given;
     const backoff = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** (attempt - 1));
-    await sleep(tried.again.delayMs ?? backoff, undefined, { signal: chunk.ending }).catch(() => undefined);
+    const { delayMs } = tried.again;
+    await sleep(delayMs === null ? backoff : spread(delayMs), undefined, { signal: chunk.ending }).catch(
+      () => undefined,
+    );
     if (chunk.ending.aborted) return undefined;
   }
 }

@@ -30,7 +30,7 @@ export async function callRecord(runtime: Runtime, input: CallRecordInput): Prom
     type: `keybrake.${code}`,
     message: redact(message),
     nonRetryable: false,
-    ...(delayMs !== null && { nextRetryDelay: delayMs }),
+    ...(delayMs !== null && { nextRetryDelay: spread(delayMs) }),
   });
 }
 
@@ -53,6 +53,11 @@ export async function tryRecord(
     const message = `No answer from the proxy at ${runtime.url.origin}: ${why}`;
     return { again: { code: codeOf(FAILURES.unreachable), message, delayMs: null, sent: true } };
   }
+}
+
+/** `Retry-After` has whole seconds: those who are told the same one come spread over a second, not at one moment. */
+export function spread(delayMs: number): number {
+  return Math.round(delayMs + Math.random() * 1_000);
 }
 
 /** What a call that is not tried any more came to. */

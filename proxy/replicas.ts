@@ -38,13 +38,26 @@ type Message =
   | { readonly kind: 'obeyed'; readonly id: string; readonly epoch: string; readonly inFlight: number }
   | PaceMessage;
 
+/** Undefined: of a version that knows more kinds, or not of a proxy at all. Nothing depends on hearing it. */
+function messageIn(text: string): Message | undefined {
+  try {
+    const message = JSON.parse(text) as Message | null;
+    return message !== null && KINDS.has(message.kind) ? message : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const KINDS: ReadonlySet<unknown> = new Set<Message['kind']>(['revoked', 'obeyed', 'sharing', 'limited']);
+
 export function startReplicas(deps: ReplicasDeps): Replicas {
   const { shared, ledger, kill, pace, logger } = deps;
   const asked = new Map<string, Obedience>();
   const watch = new Watch();
 
   shared.onTold((text) => {
-    const message = JSON.parse(text) as Message;
+    const message = messageIn(text);
+    if (message === undefined) return;
     if (message.kind === 'obeyed') {
       asked.get(message.id)?.heard(message.epoch, message.inFlight);
       return;

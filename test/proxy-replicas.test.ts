@@ -99,6 +99,16 @@ test.each(['restart', 'crash'] as const)(
   180_000,
 );
 
+test('a notice on their channel that is no message of theirs is passed over', async () => {
+  rig = await startReplicas(server, 1);
+  for (const notice of ['hello', 'null', '{"kind":"of a later version"}']) {
+    await server.query(`NOTIFY keybrake, '${notice}'`, rig.database);
+  }
+  const key = await nth(0).client.issueKey(keyBody({ usd_cap: CAP_USD }));
+  expect((await nth(0).client.revokeKey(key.key_id, 'stop')).state).toBe('revoked');
+  expect((await nth(0).call(key.vault_key, { key: 'after' })).code).toBe('key_revoked');
+});
+
 test('two processes, one idempotency key, the same moment: one execution, and both callers get its answer', async () => {
   rig = await startReplicas(server, 2, 100);
   const key = await nth(0).client.issueKey(keyBody({ usd_cap: 500 }));
