@@ -101,8 +101,9 @@ test.each(['restart', 'crash'] as const)(
 
 test('a notice on their channel that is no message of theirs is passed over', async () => {
   rig = await startReplicas(server, 1);
+  const database = new URL(rig.database).pathname.slice(1);
   for (const notice of ['hello', 'null', '{"kind":"of a later version"}']) {
-    await server.query(`NOTIFY keybrake, '${notice}'`, rig.database);
+    await server.query(`NOTIFY keybrake, '${notice}'`, database);
   }
   const key = await nth(0).client.issueKey(keyBody({ usd_cap: CAP_USD }));
   expect((await nth(0).client.revokeKey(key.key_id, 'stop')).state).toBe('revoked');
