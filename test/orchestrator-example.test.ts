@@ -64,12 +64,11 @@ test('the key of a run that is killed dies with its lease, which the run had ren
   await until('it was renewed', async () => (await leaseEnd()) > issued || undefined);
   child.kill('SIGKILL');
   await once(child, 'close');
-  const now = Date.now.bind(Date);
-  const clock = jest.spyOn(Date, 'now').mockImplementation(() => now() + LEASE_SECONDS * 1_000);
+  const back = await rig.proxy.passTime(LEASE_SECONDS * 1_000);
   try {
     expect((await keysOf('killed')).map(({ state }) => state)).toEqual(['expired']);
   } finally {
-    clock.mockRestore();
+    back();
     rig.sandbox.setFaults({});
   }
   // What had left is settled all the same.
