@@ -68,17 +68,16 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
   const open = new Map<Socket, ServerResponse>();
   const silent = new Set<Socket>();
   const arriving = new Set<IncomingMessage>();
+  const state: State = { calls, arriving, draining: () => draining };
   const listener: RequestListener = (request, response) => {
     const { socket } = request;
     silent.delete(socket);
-    if (!request.complete) {
-      arriving.add(request);
-      request.once('close', () => arriving.delete(request));
-    }
+    arriving.add(request);
     if (!CONTROL_PATH.test(request.url ?? '')) {
-      dataPlane(parts, calls, request, response, () => draining);
+      dataPlane(parts, state, request, response);
       return;
     }
+    request.once('close', () => arriving.delete(request));
     if (draining) response.setHeader('connection', 'close');
     open.set(socket, response);
     response.once('close', () => {
@@ -133,13 +132,20 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
   };
 }
 
+/** What goes on in the server, to be waited for when it drains. */
+interface State {
+  readonly calls: Calls;
+  /** Requests whose end has not come yet. */
+  readonly arriving: Set<IncomingMessage>;
+  readonly draining: () => boolean;
+}
+
 /** A client that goes away in the middle of its body is dropped: nothing was reserved. */
 function dataPlane(
   { handle }: ServerParts,
-  calls: Calls,
+  { calls, arriving, draining }: State,
   request: IncomingMessage,
   response: ServerResponse,
-  draining: () => boolean,
 ): void {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -148,6 +154,7 @@ function dataPlane(
     if (bytes <= BODY_BYTES_MAX) chunks.push(chunk);
   });
   request.on('end', () => {
+    arriving.delete(request);
     const [only] = chunks;
     const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
     const incoming = incomingCall(request, response, bytes > BODY_BYTES_MAX ? undefined : whole);
@@ -157,7 +164,7 @@ function dataPlane(
       answer(response, reply, draining());
     });
   });
-  request.on('error', () => undefined);
+  request.on('error', () => arriving.delete(request));
 }
 
 function incomingCall(

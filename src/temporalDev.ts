@@ -33,7 +33,7 @@ const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 const PORT_TRIES = 3;
 /** The server takes ports for its own services too, and panics where it gets none. */
-const PORT_LOST = /address already in use|^panic: .*port/im;
+const PORT_LOST = /address already in use|panic: .*port/i;
 /** Of what a server said that ended: a panic says what is wrong first, an error last. */
 const SAID_CHARS = 2_000;
 

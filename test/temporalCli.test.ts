@@ -104,12 +104,15 @@ test('a chosen port that is taken is told, not replaced', async () => {
   }
 });
 
-test('a port that was lost to somebody else is replaced, though the server says so before a long trace', async () => {
+test.each([
+  'listen tcp: bind: address already in use',
+  'failed assigning ephemeral port: cannot assign requested address',
+])('a port that was lost (%s) is replaced, though the server says so before a long trace', async (why) => {
   const cli = await resolveTemporalCli();
   const lost = join(folder(), 'temporal');
   const trace = 'goroutine 1 [running]: somewhere in the server'.padEnd(5_000, '.');
   const script = `[ "$1" = --version ] || [ -e "$0.lost" ] && exec ${cli} "$@"
-    touch "$0.lost"; echo "panic: listen tcp: bind: address already in use" >&2; echo "${trace}" >&2; exit 2`;
+    touch "$0.lost"; echo "panic: ${why}" >&2; echo "${trace}" >&2; exit 2`;
   writeFileSync(lost, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   process.env['TEMPORAL_CLI_PATH'] = lost;
   try {

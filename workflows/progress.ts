@@ -1,5 +1,6 @@
 /** Reads the spend from the proxy while a run is open, ever more seldom, so that a long run's history stays short. */
 import { callActivity, CONTROL, controlId } from './calls';
+import { untilNextDay } from './day';
 import type { RunKey } from './key';
 import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import { ACTIVITIES } from '../activities/contract/plan';
@@ -8,7 +9,6 @@ import { until } from './waiting';
 
 /** A gap of a thirtieth of the run's age, or of its wait at a cap: about 160 readings in 4 hours, 220 in a day. */
 const AGE_PART = 30;
-const DAY_MS = 86_400_000;
 /** The proxy's clock, by which a day ends, may be behind the workflow's. */
 const CLOCK_MARGIN_MS = 2_000;
 
@@ -23,7 +23,7 @@ async function poll(run: Run, plan: LimitedPlan): Promise<void> {
   let asked: Wait | undefined;
   for (;;) {
     const gapMs = Math.max(firstGapMs, (Date.now() - (run.wait?.since ?? startedAt)) / AGE_PART);
-    const untilFreeMs = run.wait === undefined ? gapMs : Math.max(firstGapMs, untilNextDay());
+    const untilFreeMs = run.wait === undefined ? gapMs : Math.max(firstGapMs, untilNextDay() + CLOCK_MARGIN_MS);
     // At a cap the proxy is asked at once which one is spent: until that was heard, nothing tells that it is free again.
     const anew = (): boolean => run.wait !== undefined && run.wait !== asked;
     await until(() => run.ending || anew(), Math.round(Math.min(gapMs, untilFreeMs)));
@@ -54,9 +54,4 @@ async function readSpend(run: Run, key: RunKey) {
   } catch {
     return undefined;
   }
-}
-
-/** Milliseconds until daily caps are free again, at 00:00 UTC. */
-function untilNextDay(): number {
-  return DAY_MS - (Date.now() % DAY_MS) + CLOCK_MARGIN_MS;
 }

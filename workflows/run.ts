@@ -4,6 +4,7 @@ import type { ApplicationFailure } from '@temporalio/workflow';
 import type { TerminalRefusal } from '../proxy/contract';
 import type { Counts, VaultSpend } from '../activities/types';
 import type { Control, Phase, RunStatusView } from './definitions';
+import { dayOf } from './day';
 import { detailsOf } from './details';
 import { rootFailure } from './failures';
 import { Gate } from './gate';
@@ -29,7 +30,6 @@ const STATUS_OF = {
 
 /** Histories from before it wait at a cap for a raise alone. */
 const CAP_FREE = 'keybrake.cap-free';
-const DAY_MS = 86_400_000;
 
 /** A run that waits at a spent cap, `onCapExhausted: "pause"`. */
 export interface Wait {
@@ -275,9 +275,4 @@ export class Run {
       seesFreeCap: this.#seesFreeCap,
     });
   }
-}
-
-/** The UTC day, as a number: by it the proxy counts daily caps. */
-function dayOf(ms: number): number {
-  return Math.floor(ms / DAY_MS);
 }

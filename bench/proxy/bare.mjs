@@ -4,10 +4,10 @@
  */
 import { createServer } from 'node:http';
 import { Pool } from 'undici';
+import { passed } from './passed.mjs';
 
 const [upstream, how] = process.argv.slice(2);
 const pool = new Pool(upstream, { connections: 128, pipelining: 1 });
-const NOT_PASSED = new Set(['host', 'connection', 'keep-alive', 'transfer-encoding', 'content-length']);
 
 const server = createServer((request, response) => {
   const chunks = [];
@@ -40,10 +40,4 @@ function answerInto(response) {
       response.writeHead(502).end(String(error));
     },
   };
-}
-
-function passed(headers) {
-  const shown = {};
-  for (const name in headers) if (!NOT_PASSED.has(name)) shown[name] = headers[name];
-  return shown;
 }

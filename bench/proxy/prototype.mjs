@@ -6,10 +6,10 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { Pool } from 'undici';
+import { passed } from './passed.mjs';
 
 const [upstream, path] = process.argv.slice(2);
 const pool = new Pool(upstream, { connections: 128, pipelining: 1 });
-const NOT_PASSED = new Set(['host', 'connection', 'keep-alive', 'transfer-encoding', 'content-length']);
 const FILE_BYTES = 64 * 1024 * 1024;
 
 /** Its blocks are there already, which makes a sync twice as fast. */
@@ -55,10 +55,4 @@ async function passOn({ method, url, headers: given }, sent, response) {
   const whole = Buffer.from(await body.arrayBuffer());
   await commit({ id, state: 'settled', answer: JSON.parse(whole.toString()) });
   response.writeHead(statusCode, { ...passed(headers), 'content-length': whole.length }).end(whole);
-}
-
-function passed(headers) {
-  const shown = {};
-  for (const name in headers) if (!NOT_PASSED.has(name)) shown[name] = headers[name];
-  return shown;
 }

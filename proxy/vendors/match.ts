@@ -35,9 +35,12 @@ export function matchRoute(vendor: Vendor, method: string, path: string): RouteM
   const segments = path.split('/');
   const rows = indexOf(vendor).rows.get(`${method} ${segments.length}`) ?? [];
   // Rows with fewer ids come first: what is found before the row has a word where this one has an id.
-  const first = rows.find((row) => matches(row.segments, segments));
-  const row = rows.find((one) => matches(one.segments, segments) && !isInOtherCase(one.segments, segments));
-  if (first === undefined || row === undefined || idCount(first) < idCount(row)) return undefined;
+  const first = rows.find((one) => matches(one.segments, segments));
+  if (first === undefined) return undefined;
+  const row = isInOtherCase(first.segments, segments)
+    ? rows.find((one) => matches(one.segments, segments) && !isInOtherCase(one.segments, segments))
+    : first;
+  if (row === undefined || idCount(first) < idCount(row)) return undefined;
   return { route: row.route, ids: idsOf(row.segments, segments) };
 }
 
