@@ -93,7 +93,7 @@ test('a run that waits at the cap of a key above goes on once that is raised', a
 
 describe('a cap above that was raised before the run heard that it was spent', () => {
   /** Runs six records of $10 under a key of $20, which the activity raises to `usd_cap` when it is first refused. */
-  async function raisedTo(usd_cap: number, then: (handle: RunHandle, aboveId: string) => Promise<void>) {
+  async function raisedTo(usd_cap: number, then?: (handle: RunHandle, aboveId: string) => Promise<void>) {
     const terms = { vendor: 'stripe', allowed_endpoints: ['POST /v1/payment_intents'], expires_in: '1h' };
     const above = await stack.proxy.client.issueKey({ ...terms, usd_cap: 20, agent_run_label: 'above' });
     const fields = { amount: '1000', currency: 'usd', confirm: 'true', payment_method: 'pm_card_visa' };
@@ -105,26 +105,30 @@ describe('a cap above that was raised before the run heard that it was spent', (
         if (status === 429 && (refused += 1) === 1) await stack.proxy.client.patchKey(above.key_id, { usd_cap });
       },
     };
-    await withWorker(
+    return withWorker(
       stack,
       async (taskQueue) => {
         const change = { call: { activity: 'charge' }, concurrency: 1, onCapExhausted: 'pause' };
         const handle = await run(taskQueue, { parentKeyId: above.key_id }, change);
-        await then(handle, above.key_id);
-        const report = await handle.result();
-        expect([report.status, report.records.succeeded, report.spend?.settled_usd]).toEqual(['completed', 6, 60]);
+        await then?.(handle, above.key_id);
+        const { status, records, spend } = await handle.result();
+        return [status, records.succeeded, spend?.settled_usd];
       },
       { worker: { activities }, plugin: { limits: { spendPollMs: 300 } } },
     );
   }
 
-  test('far enough: the run goes on', () => raisedTo(400, () => Promise.resolve()));
+  test('far enough: the run goes on', async () => {
+    expect(await raisedTo(400)).toEqual(['completed', 6, 60]);
+  });
 
-  test('not far enough: the run tries once, waits again, and goes on once it is raised further', () =>
-    raisedTo(25, async (handle, aboveId) => {
+  test('not far enough: the run tries once, waits again, and goes on once it is raised further', async () => {
+    const further = async (handle: RunHandle, aboveId: string) => {
       await waits(handle);
       await stack.proxy.client.patchKey(aboveId, { usd_cap: 400 });
-    }));
+    };
+    expect(await raisedTo(25, further)).toEqual(['completed', 6, 60]);
+  });
 });
 
 test('a run that waits because money is of unknown outcome goes on once that is known', async () => {
