@@ -1,16 +1,12 @@
 /**
  * The durable word of every commit, before SQLite has it: two files beside the ledger, written in turn, each record
- * synced before anybody hears of it (`O_DSYNC`: one system call; on a thread of libuv, so that a slow disk does not block
- * the process). A file is written anew from its start once SQLite has, synced, all that it holds: its blocks are there
- * already, which makes a sync twice as fast.
+ * synced before anybody hears of it. A file is written anew from its start once SQLite has, synced, all that it holds.
  */
-import { closeSync, constants, existsSync, fsyncSync, openSync, readFileSync, rmSync, write, writeSync } from 'node:fs';
+import { constants, closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { StoreError } from '../store';
 import { recordAt } from './record';
-
-const writeAt = promisify(write);
+import { SyncedFile } from './syncedFile';
 
 /**
  * A record up to this size is written without a thread while that takes less than {@link QUICK_MS}: waking a thread, and
@@ -18,8 +14,6 @@ const writeAt = promisify(write);
  */
 const SMALL_BYTES = 16 * 1024;
 const QUICK_MS = 0.5;
-/** Grows by so much at a time, filled with zeros. */
-const GROW_BYTES = 1024 * 1024;
 
 export function logPaths(ledger: string): readonly [string, string] {
   return [`${ledger}-log.0`, `${ledger}-log.1`];
@@ -54,9 +48,7 @@ function recordsIn(bytes: Buffer) {
 }
 
 interface LogFile {
-  readonly fd: number;
-  end: number;
-  size: number;
+  readonly file: SyncedFile;
   /** Number of the last record in it. */
   lastSeq: number;
 }
@@ -74,12 +66,9 @@ export class Log {
 
   /** Begins anew: what the files hold must be in SQLite, synced. From `fileBytes` on the other one is written, when it is free. */
   constructor(ledger: string, seq: number, fileBytes: number) {
-    const open = (path: string): LogFile => {
-      const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC, 0o600);
-      return { fd, end: 0, size: 0, lastSeq: 0 };
-    };
     this.#paths = logPaths(ledger);
-    this.#files = [open(this.#paths[0]), open(this.#paths[1])];
+    const [one, other] = this.#paths.map((path) => ({ file: new SyncedFile(path, constants.O_DIRECT), lastSeq: 0 }));
+    this.#files = [one as LogFile, other as LogFile];
     this.#syncedSeq = seq;
     this.#fileBytes = fileBytes;
     syncFolder(ledger);
@@ -88,20 +77,19 @@ export class Log {
   /** Resolves once the record is durable. One at a time. After a failure the next record takes the failed one's place. */
   async append(seq: number, record: Buffer): Promise<void> {
     const other = this.#files[this.#current === 0 ? 1 : 0];
-    if (this.#files[this.#current].end >= this.#fileBytes && other.lastSeq <= this.#syncedSeq && !this.#failed) {
+    if (this.#files[this.#current].file.end >= this.#fileBytes && other.lastSeq <= this.#syncedSeq && !this.#failed) {
       this.#current = this.#current === 0 ? 1 : 0;
-      other.end = 0;
+      other.file.rewind();
     }
-    const file = this.#files[this.#current];
+    const current = this.#files[this.#current];
     this.#failed = true;
-    await this.#grow(file, file.end + record.length);
+    await current.file.grow(record.length);
+    const small = record.length <= SMALL_BYTES;
     const started = performance.now();
-    if (record.length <= SMALL_BYTES && this.#usualMs < QUICK_MS) writeWholeSync(file.fd, record, file.end);
-    else await writeWhole(file.fd, record, file.end);
-    if (record.length <= SMALL_BYTES) this.#usualMs += (performance.now() - started - this.#usualMs) / 8;
+    await current.file.add(record, small && this.#usualMs < QUICK_MS);
+    if (small) this.#usualMs += (performance.now() - started - this.#usualMs) / 8;
     this.#failed = false;
-    file.end += record.length;
-    file.lastSeq = seq;
+    current.lastSeq = seq;
   }
 
   /** SQLite has, synced, every record up to this one. */
@@ -111,26 +99,9 @@ export class Log {
 
   /** With `done`, the files are not needed any more. */
   close(done: boolean): void {
-    for (const { fd } of this.#files) closeSync(fd);
+    for (const { file } of this.#files) file.close();
     if (done) for (const path of this.#paths) rmSync(path, { force: true });
   }
-
-  async #grow(file: LogFile, needed: number): Promise<void> {
-    if (needed <= file.size) return;
-    const zeros = Buffer.alloc(Math.ceil((needed - file.size) / GROW_BYTES) * GROW_BYTES);
-    await writeWhole(file.fd, zeros, file.size);
-    file.size += zeros.length;
-  }
-}
-
-async function writeWhole(fd: number, bytes: Buffer, position: number): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    at += (await writeAt(fd, bytes, at, bytes.length - at, position + at)).bytesWritten;
-  }
-}
-
-function writeWholeSync(fd: number, bytes: Buffer, position: number): void {
-  for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, position + at);
 }
 
 /** Else a file that was just made can be gone after a power cut. */
