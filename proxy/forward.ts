@@ -1,5 +1,6 @@
 /** Sends a call to the vendor, once, and says for certain whether a byte of it may have left. */
 import { type Dispatcher, Pool } from 'undici';
+import { type Deadline, Deadlines } from './deadlines';
 
 export interface Upstream {
   readonly method: string;
@@ -35,7 +36,7 @@ export interface ForwarderOptions {
 /** One vendor account's connections. */
 export class Forwarder {
   readonly #pool: Pool;
-  readonly #timeoutMs: number;
+  readonly #deadlines: Deadlines;
 
   constructor({ origin, timeoutMs }: ForwarderOptions) {
     this.#pool = new Pool(origin, {
@@ -45,7 +46,7 @@ export class Forwarder {
       headersTimeout: timeoutMs + 1_000,
       bodyTimeout: timeoutMs + 1_000,
     });
-    this.#timeoutMs = timeoutMs;
+    this.#deadlines = new Deadlines(timeoutMs);
   }
 
   /**
@@ -54,7 +55,7 @@ export class Forwarder {
    */
   send(call: Upstream, mayLeave: () => string | undefined): Promise<Sent> {
     return new Promise((resolve) => {
-      const exchange = new Exchange(mayLeave, this.#timeoutMs, resolve);
+      const exchange = new Exchange(mayLeave, this.#deadlines, resolve);
       try {
         this.#pool.dispatch(
           { method: call.method, path: call.path, headers: call.headers, body: call.body, idempotent: false },
@@ -75,18 +76,18 @@ export class Forwarder {
 /** The life of one call on the wire, as undici's dispatcher tells it. */
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #mayLeave: () => string | undefined;
-  readonly #timeoutMs: number;
+  readonly #deadlines: Deadlines;
   readonly #resolve: (sent: Sent) => void;
   readonly #chunks: Buffer[] = [];
-  #timer: NodeJS.Timeout | undefined;
+  #deadline: Deadline | undefined;
   #sent = false;
   #status = 0;
   #headers: AnswerHeaders = {};
   #bytes = 0;
 
-  constructor(mayLeave: () => string | undefined, timeoutMs: number, resolve: (sent: Sent) => void) {
+  constructor(mayLeave: () => string | undefined, deadlines: Deadlines, resolve: (sent: Sent) => void) {
     this.#mayLeave = mayLeave;
-    this.#timeoutMs = timeoutMs;
+    this.#deadlines = deadlines;
     this.#resolve = resolve;
   }
 
@@ -95,7 +96,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     const reason = this.#mayLeave();
     if (reason !== undefined) throw new Error(reason);
     this.#sent = true;
-    this.#timer = setTimeout(() => controller.abort(new Error('the vendor did not answer in time')), this.#timeoutMs);
+    this.#deadline = this.#deadlines.set(() => controller.abort(new Error('the vendor did not answer in time')));
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: AnswerHeaders): void {
@@ -110,13 +111,13 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    clearTimeout(this.#timer);
+    if (this.#deadline !== undefined) this.#deadlines.clear(this.#deadline);
     const body = this.#chunks.length === 1 && this.#chunks[0] ? this.#chunks[0] : Buffer.concat(this.#chunks);
     this.#resolve({ kind: 'answered', status: this.#status, headers: this.#headers, body });
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
-    clearTimeout(this.#timer);
+    if (this.#deadline !== undefined) this.#deadlines.clear(this.#deadline);
     this.#resolve({ kind: this.#sent ? 'lost' : 'unsent', reason: reasonOf(error) });
   }
 }

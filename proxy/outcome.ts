@@ -1,7 +1,7 @@
 /** From a verdict to what the ledger records: what may have to be read again is sealed. */
 import { pack, type Reply } from './answers';
+import { Deadlines } from './deadlines';
 import { type Repeat, unrecordedRefusal } from './failures';
-import { within } from './inFlight';
 import { type Kept, sealKept } from './kept';
 import type { Verdict } from './judge';
 import { finish, type Finished, type Outcome } from './ledger/finish';
@@ -10,9 +10,9 @@ import type { Seal } from './seal';
 import type { Spool } from './spool';
 
 /** How long an executed call waits for a store that cannot be written, before its caller hears `outcome_unknown`. */
-const SETTLE_WAIT_MS = 10_000;
+const settleWait = new Deadlines(10_000);
 /** The same, before its outcome is spooled. */
-const SPOOL_AFTER_MS = 2_000;
+const spoolWait = new Deadlines(2_000);
 
 export interface OutcomeParts {
   readonly seal: Seal;
@@ -49,7 +49,7 @@ export async function recordOutcome(
   repeat: Repeat,
 ): Promise<Finished | undefined> {
   const recorded = ledger.record((rows, now) => finish(rows, now, callId, outcome));
-  const finished = await within(recorded, spool === undefined ? SETTLE_WAIT_MS : SPOOL_AFTER_MS);
+  const finished = await (spool === undefined ? settleWait : spoolWait).within(recorded);
   if (finished !== undefined) {
     ledger.changed(finished.budgets);
     return finished;
