@@ -1,6 +1,7 @@
 /** Answers to the caller: the vendor's own, refusals in the vendor's shape, and the stored form of those to replay. */
 import { HEADERS, type Micros, microsToUsd, type Refusal, REFUSALS } from './contract';
 import type { AnswerHeaders, Sent } from './forward';
+import { newId } from './ids';
 import type { Vendor } from './vendors/vendor';
 
 export interface Reply {
@@ -53,7 +54,7 @@ export function vendorReply(status: number, headers: AnswerHeaders, body: Buffer
 }
 
 /** A refusal as the vendor would write it, so that its SDK raises its own exception. */
-export function refusalReply(vendor: Vendor, refusal: Refusal, requestId: string): Reply {
+export function refusalReply(vendor: Vendor, refusal: Refusal): Reply {
   const { code, details } = refusal;
   const text = refusal.message.startsWith(code) ? refusal.message : `${code}: ${refusal.message}`;
   const body = Buffer.from(JSON.stringify(vendor.refusalBody(code, text, details)));
@@ -62,7 +63,7 @@ export function refusalReply(vendor: Vendor, refusal: Refusal, requestId: string
     status: vendor.refusalStatus(code),
     headers: {
       'content-type': 'application/json',
-      [HEADERS.requestId]: requestId,
+      [HEADERS.requestId]: newId('req'),
       [HEADERS.code]: code,
       [HEADERS.shouldRetry]: String(mayRetry(refusal, vendor)),
       ...(details.call_id !== undefined && { [HEADERS.callId]: details.call_id }),
@@ -80,10 +81,9 @@ function mayRetry({ code, details }: Refusal, vendor: Vendor): boolean {
 }
 
 /** The reply with the headers that name the call and what is left. */
-export function withCall(reply: Reply, callId: string, remaining: Micros | null, requestId: string): Reply {
-  const headers: Record<string, string> = {};
-  headers[HEADERS.requestId] = requestId;
-  Object.assign(headers, reply.headers);
+export function withCall(reply: Reply, callId: string, remaining: Micros | null): Reply {
+  const headers: Record<string, string> = Object.assign({}, reply.headers);
+  headers[HEADERS.requestId] ??= newId('req');
   headers[HEADERS.callId] = callId;
   if (remaining !== null) headers[HEADERS.remainingUsd] = String(microsToUsd(remaining));
   return { status: reply.status, headers, body: reply.body };

@@ -42,20 +42,19 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   const { ledger, departures, metrics, claims, objects } = steps;
 
   return async function handle(incoming) {
-    const requestId = newId('req');
     let vendor: Vendor | undefined;
     try {
       const { authorization } = incoming.headers;
       const seen = steps.authenticator.seenBefore(authorization);
       const facts = seen ?? (await steps.authenticator.authenticate(authorization));
       vendor = vendorOf(facts);
-      return await attempt(incoming, facts, vendor, requestId);
+      return await attempt(incoming, facts, vendor);
     } catch (error) {
       if (error === CLIENT_GONE) return undefined;
       const refusal = asRefusal(error, steps.logger);
       metrics.refusals.inc({ code: refusal.code });
       if (refusal.code === 'key_invalid') metrics.unknownKeys.inc();
-      return refusalReply(vendorShown(incoming.url, steps.vendors, vendor) ?? stripe, refusal, requestId);
+      return refusalReply(vendorShown(incoming.url, steps.vendors, vendor) ?? stripe, refusal);
     }
   };
 
@@ -66,11 +65,11 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     throw new Refusal('account_not_allowed', text);
   }
 
-  async function attempt(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, requestId: string): Promise<Reply> {
+  async function attempt(incoming: DataRequest, facts: KeyFacts, vendor: Vendor): Promise<Reply> {
     const call = callFacts(incoming, facts, newId('call'), steps.epoch, vendor.idempotencyHeader);
     let passage: Passage;
     try {
-      passage = admit(incoming, facts, vendor, call, requestId);
+      passage = admit(incoming, facts, vendor, call);
     } catch (error) {
       throw await recorded(call, error);
     }
@@ -78,7 +77,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   /** Reads and authorises, without the store. */
-  function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, given: CallFacts, requestId: string): Passage {
+  function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, given: CallFacts): Passage {
     const body = bodyOf(incoming);
     const target = destination(readPath(incoming.url), vendor, steps.vendors);
     const match = allowedRoute(facts, vendor, incoming.method, target.path);
@@ -94,7 +93,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const authorised = authorise(facts, vendor, match, request, given.idempotencyKey !== null, account.accountId);
     const headers = passedHeaders(sent, vendor, account);
     const call = { ...given, route: name, path: request.path };
-    return { facts, vendor, request, authorised, call, requestId, account, headers, gone, onGone };
+    return { facts, vendor, request, authorised, call, account, headers, gone, onGone };
   }
 
   /** Holds the money, sends, settles; one at a time for an idempotency key, a likeness and a vendor object. */
@@ -120,8 +119,8 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const takesKey = route.idempotent && (request.method === 'POST' || price.kind !== 'free');
       const keyed = takesKey ? (key ?? ownKey(call.callId)) : undefined;
       const shared = object !== undefined && !ledger.store.exclusive;
-      const errand = { claim, twin: twin ?? null, turn: shared ? `object/${object}` : undefined };
-      return await sendPaced(passage, { ...errand, kept: upstreamCall(passage, keyed) });
+      const turnOf = shared ? `object/${object}` : undefined;
+      return await sendPaced(passage, { claim, twin: twin ?? null, turn: turnOf, kept: upstreamCall(passage, keyed) });
     } finally {
       for (const giveBack of release) giveBack();
     }
@@ -271,7 +270,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       const limit = rateLimitIn(vendor, answered);
       if (answered.kind === 'unsent') account.pacer.giveBack(slot);
       else account.pacer.answered(slot, limit);
-      metrics.upstreamSeconds.observe({ vendor: vendor.id }, (performance.now() - started) / 1000);
+      if (answered.kind !== 'unsent') metrics.answered(vendor.id, performance.now() - started);
       const sent = withoutSecret(answered, account);
       const terms = { fx: facts.fx };
       const first = held.kind === 'held';
@@ -286,13 +285,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   async function settle(held: Held, passage: Passage, { claim, kept }: Errand, sent: Sent, verdict: Verdict) {
-    const { call, vendor, requestId, facts } = passage;
+    const { call, vendor, facts } = passage;
     const callId = held.kind === 'resend' ? held.call.call_id : call.callId;
     const reply = sent.kind === 'answered' ? vendorReply(sent.status, sent.headers, sent.body) : null;
     const outcome = sealedOutcome(steps, verdict, reply, callId, kept);
     const repeat = repeatOf(passage, claim !== null);
     const finished = await recordOutcome(steps, callId, outcome, repeat);
-    metrics.calls.inc({ vendor: vendor.id, state: outcome.state });
+    metrics.ended(vendor.id, outcome.state);
     metrics.adjusted(vendor.id, finished?.adjustedMicros ?? 0);
 
     const remaining = leastRemaining(finished?.budgets ?? []) ?? held.remainingMicros;
@@ -302,14 +301,14 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       return departures.isDead(facts) ? deadRefusal('key_revoked', facts.keyId) : unsentRefusal(reserved, sent.reason);
     }
     if (sent.kind === 'lost' || reply === null) return unknownRefusal(reserved, sent, repeat);
-    return withCall(reply, callId, remaining, requestId);
+    return withCall(reply, callId, remaining);
   }
 
-  function replay(reserved: Extract<Reserved, { kind: 'replay' }>, { call, vendor, requestId }: Passage): Reply {
-    metrics.calls.inc({ vendor: vendor.id, state: 'replayed' });
+  function replay(reserved: Extract<Reserved, { kind: 'replay' }>, { call, vendor }: Passage): Reply {
+    metrics.ended(vendor.id, 'replayed');
     const stored = unpack(steps.seal.open(reserved.answer, reserved.call.call_id));
     const replayed = { ...stored, headers: { ...stored.headers, 'idempotent-replayed': 'true' } };
-    return withCall(replayed, call.callId, reserved.remainingMicros, requestId);
+    return withCall(replayed, call.callId, reserved.remainingMicros);
   }
 
   /** What to throw: a refusal is in the audit log, against the key, before the caller hears of it. */

@@ -52,10 +52,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   try {
     const seal = new Seal(masterKeys);
     const metrics = createMetrics(store);
-    const ledger = new Ledger(store, (size, ms) => {
-      metrics.commitBatchSize.observe(size);
-      metrics.commitSeconds.observe(ms / 1000);
-    });
+    const ledger = new Ledger(store, metrics.committed);
     await ledger.submit((rows) => rows.put('meta', seal.checkAgainst(rows.get('meta', MASTER_CHECK), keysFrom)));
     if (store.exclusive) await recover(ledger, options.logger);
     const spool = store.exclusive ? undefined : new Spool(options.spool ?? 'keybrake-spool', seal, options.logger);

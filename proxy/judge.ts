@@ -65,7 +65,7 @@ function spendOf({ status, headers }: Answered, answer: unknown, { route, price,
   const takesOver = price.kind === 'object' && price.takesOver;
   const mode = price.kind === 'free' ? 'lowers' : takesOver ? 'takes_over' : 'pays_rise';
   const repeated = headers['idempotent-replayed'] === 'true';
-  return { object: value, mode, ...(repeated && { repeated }) } as const;
+  return repeated ? ({ object: value, mode, repeated } as const) : ({ object: value, mode } as const);
 }
 
 function isOfObject(value: Valuation): value is Valuation & { readonly objectId: string } {

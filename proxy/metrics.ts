@@ -1,6 +1,7 @@
 /** What Prometheus reads. Labels are few and never hold a key, a label or a secret. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { MICROS_PER_USD, type Micros, REFUSALS } from './contract';
+import { afterwards } from './afterwards';
+import { type CallState, MICROS_PER_USD, type Micros, REFUSALS } from './contract';
 import type { PaceObserver } from './pace';
 import type { Store } from './stores/store';
 
@@ -11,15 +12,17 @@ const SECONDS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 
 export interface ProxyMetrics {
   readonly registry: Registry;
-  readonly calls: Counter<'vendor' | 'state'>;
   readonly refusals: Counter<'code'>;
   readonly reconciled: Counter<'vendor' | 'outcome'>;
   readonly unknownKeys: Counter;
   /** Counts a call whose price came later and differs from its quote by so much. */
   readonly adjusted: (vendor: string, byMicros: Micros) => void;
-  readonly upstreamSeconds: Histogram<'vendor'>;
-  readonly commitSeconds: Histogram;
-  readonly commitBatchSize: Histogram;
+  /** Counts a call by the state that it went to. */
+  readonly ended: (vendor: string, state: CallState) => void;
+  /** A call that was sent came back, or was lost, so many milliseconds later. */
+  readonly answered: (vendor: string, ms: number) => void;
+  /** So many operations of the ledger are durable, together, after so many milliseconds. */
+  readonly committed: (operations: number, ms: number) => void;
   /** What the pace of an account tells. */
   readonly paceOf: (account: string) => PaceObserver;
   /** Reads the account's pace at each scrape. */
@@ -81,12 +84,6 @@ export function createMetrics(store: Pick<Store, 'listCalls' | 'countLate'>): Pr
     adjusted(vendor, byMicros) {
       if (byMicros !== 0) adjusted.inc({ vendor, direction: byMicros > 0 ? 'up' : 'down' });
     },
-    calls: new Counter({
-      name: 'keybrake_calls_total',
-      help: 'Calls by the state they went to.',
-      labelNames: ['vendor', 'state'] as const,
-      registers,
-    }),
     reconciled: new Counter({
       name: 'keybrake_reconciled_total',
       help: 'Unknown calls that the proxy cleared by itself (resent, found, nothing_held), or left to an operator (stuck).',
@@ -98,26 +95,46 @@ export function createMetrics(store: Pick<Store, 'listCalls' | 'countLate'>): Pr
       help: 'Calls with a vault key that was never issued here.',
       registers,
     }),
-    upstreamSeconds: new Histogram({
-      name: 'keybrake_upstream_seconds',
-      help: 'From the first byte sent to the vendor to its whole answer.',
-      labelNames: ['vendor'] as const,
-      buckets: SECONDS,
-      registers,
-    }),
-    commitSeconds: new Histogram({
-      name: 'keybrake_commit_seconds',
-      help: 'One durable commit of the ledger.',
-      buckets: SECONDS,
-      registers,
-    }),
+    ...callMetrics(registers),
     ...paceMetrics(registers),
-    commitBatchSize: new Histogram({
-      name: 'keybrake_commit_batch_size',
-      help: 'Operations that shared one commit.',
-      buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
-      registers,
-    }),
+  };
+}
+
+/** What each call tells is counted after what its caller waits for. */
+function callMetrics(registers: Registry[]): Pick<ProxyMetrics, 'ended' | 'answered' | 'committed'> {
+  const calls = new Counter({
+    name: 'keybrake_calls_total',
+    help: 'Calls by the state they went to.',
+    labelNames: ['vendor', 'state'] as const,
+    registers,
+  });
+  const upstreamSeconds = new Histogram({
+    name: 'keybrake_upstream_seconds',
+    help: 'From the first byte sent to the vendor to its whole answer.',
+    labelNames: ['vendor'] as const,
+    buckets: SECONDS,
+    registers,
+  });
+  const commitSeconds = new Histogram({
+    name: 'keybrake_commit_seconds',
+    help: 'One durable commit of the ledger.',
+    buckets: SECONDS,
+    registers,
+  });
+  const commitBatchSize = new Histogram({
+    name: 'keybrake_commit_batch_size',
+    help: 'Operations that shared one commit.',
+    buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
+    registers,
+  });
+  return {
+    ended: (vendor, state) => afterwards(() => calls.inc({ vendor, state })),
+    answered: (vendor, ms) => afterwards(() => upstreamSeconds.observe({ vendor }, ms / 1_000)),
+    committed: (operations, ms) =>
+      afterwards(() => {
+        commitBatchSize.observe(operations);
+        commitSeconds.observe(ms / 1_000);
+      }),
   };
 }
 

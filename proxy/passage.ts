@@ -54,7 +54,6 @@ export interface Passage {
   readonly request: VendorRequest;
   readonly authorised: Authorised;
   readonly call: CallFacts;
-  readonly requestId: string;
   readonly account: Account;
   readonly headers: Readonly<Record<string, string>>;
   readonly gone: () => boolean;

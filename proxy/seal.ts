@@ -1,5 +1,6 @@
 /** What the master key is for: vault keys are derived from it, stored answers are sealed under it. */
 import {
+  type CipherGCM,
   createCipheriv,
   createDecipheriv,
   createHmac,
@@ -11,6 +12,7 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { afterwards } from './afterwards';
 import { fewRandomBytes } from './ids';
 import type { MetaRow } from './stores/tables';
 
@@ -30,8 +32,17 @@ interface Master {
   readonly check: string;
 }
 
+/** A cipher for one answer, before it is known which. */
+interface Sealer {
+  readonly nonce: Buffer;
+  readonly cipher: CipherGCM;
+}
+
 export class Seal {
   readonly #masters: readonly Master[];
+  /** The next answer's, made while nobody waits. */
+  #sealer: Sealer | undefined;
+  #isMaking = false;
 
   /** @param masterKeys newest first; each at least 32 characters. */
   constructor(masterKeys: readonly string[]) {
@@ -56,9 +67,13 @@ export class Seal {
 
   /** AES-256-GCM; `boundTo` must be given again to open, so that a row's answer cannot be moved to another row. */
   seal(plain: Buffer, boundTo: string): Buffer {
-    const nonce = fewRandomBytes(NONCE_BYTES);
-    const cipher = createCipheriv('aes-256-gcm', this.#newest.seal, nonce).setAAD(Buffer.from(boundTo));
-    const sealed = cipher.update(plain);
+    const { nonce, cipher } = this.#sealer ?? this.#newSealer();
+    if (!this.#isMaking) {
+      this.#isMaking = true;
+      afterwards(() => this.#makeSealer());
+    }
+    this.#sealer = undefined;
+    const sealed = cipher.setAAD(Buffer.from(boundTo)).update(plain);
     // Of a stream cipher nothing is left for the end.
     cipher.final();
     return Buffer.concat([this.#newest.sealId, nonce, sealed, cipher.getAuthTag()]);
@@ -87,6 +102,16 @@ export class Seal {
       throw new Error(`${source} does not fit this ledger: give the key that it was made with, also as an older one.`);
     }
     return { name: MASTER_CHECK, value: this.#newest.check };
+  }
+
+  #makeSealer(): void {
+    this.#isMaking = false;
+    this.#sealer = this.#newSealer();
+  }
+
+  #newSealer(): Sealer {
+    const nonce = fewRandomBytes(NONCE_BYTES);
+    return { nonce, cipher: createCipheriv('aes-256-gcm', this.#newest.seal, nonce) };
   }
 
   get #newest(): Master {

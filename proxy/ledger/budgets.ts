@@ -79,6 +79,15 @@ export interface Movement {
   readonly latch?: boolean;
 }
 
+const COUNT_OF = {
+  held: 'n_held',
+  settled: 'n_settled',
+  released: 'n_released',
+  unknown: 'n_unknown',
+  refused: 'n_refused',
+  replayed: 'n_replayed',
+} as const;
+
 /** The budget after a movement. Totals are running totals: they are never summed again. */
 export function moved(budget: BudgetRow, { settled, out, held, unknown, from, to, latch }: Movement): BudgetRow {
   const after: { -readonly [K in keyof BudgetRow]: BudgetRow[K] } = { ...budget };
@@ -86,8 +95,8 @@ export function moved(budget: BudgetRow, { settled, out, held, unknown, from, to
   after.out_micros += out ?? 0;
   after.held_micros += held ?? 0;
   after.unknown_micros += unknown ?? 0;
-  if (from !== undefined) after[`n_${from}`] -= 1;
-  if (to !== undefined) after[`n_${to}`] += 1;
+  if (from !== undefined) after[COUNT_OF[from]] -= 1;
+  if (to !== undefined) after[COUNT_OF[to]] += 1;
   if (latch === true) after.latched = 1;
   assert(after.held_micros >= 0 && after.unknown_micros >= 0, `${budget.budget_id}: less than nothing is held`);
   assert(Number.isSafeInteger(after.settled_micros), `${budget.budget_id}: the total is no safe integer`);

@@ -22,6 +22,8 @@ interface Row {
 interface Index {
   /** By method and number of segments; rows with fewer ids come first, so `/search` wins over `/:id`. */
   readonly rows: ReadonlyMap<string, readonly Row[]>;
+  /** Rows without an id, by method and path. */
+  readonly plain: ReadonlyMap<string, RouteMatch>;
   /** Route names by their name with every id written `:`. */
   readonly names: ReadonlyMap<string, string>;
 }
@@ -32,8 +34,11 @@ interface Index {
  * another row in other letters, which routers that do not mind the case, as Express's, take for that row.
  */
 export function matchRoute(vendor: Vendor, method: string, path: string): RouteMatch | undefined {
+  const index = indexOf(vendor);
+  const plain = index.plain.get(`${method} ${path}`);
+  if (plain !== undefined) return plain;
   const segments = path.split('/');
-  const rows = indexOf(vendor).rows.get(`${method} ${segments.length}`) ?? [];
+  const rows = index.rows.get(`${method} ${segments.length}`) ?? [];
   // Rows with fewer ids come first: what is found before the row has a word where this one has an id.
   const first = rows.find((one) => matches(one.segments, segments));
   if (first === undefined) return undefined;
@@ -109,7 +114,10 @@ function indexOf(vendor: Vendor): Index {
     );
 
   const names = new Map(vendor.routes.map(({ name }) => [routeShape(name), name]));
-  const index = { rows, names };
+  const plain = vendor.routes
+    .filter(({ path }) => !path.includes(':'))
+    .map((route) => [`${route.method} ${route.path}`, { route, ids: {} }] as const);
+  const index = { rows, names, plain: new Map(plain) };
   indexes.set(vendor, index);
   return index;
 }

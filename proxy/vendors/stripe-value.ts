@@ -50,7 +50,7 @@ function paymentIntent(answer: unknown, terms: PricingTerms, declined: boolean):
   if (pi?.['object'] !== 'payment_intent' || id === undefined) return undefined;
   const minor = paymentIntentMinor(pi, declined || objectOf(pi['last_payment_error']) !== undefined);
   const final = pi['status'] === 'succeeded' || pi['status'] === 'canceled';
-  return valuation(pi, minor, terms, { objectId: id, vendorId: id, out: false, ...(final && { final }) });
+  return valuation(pi, minor, terms, { objectId: id, vendorId: id, out: false, final });
 }
 
 /**
@@ -84,8 +84,7 @@ function charge(answer: unknown, terms: PricingTerms): Valuation | undefined {
   const ownerId = typeof owner === 'string' ? idOf({ id: owner }, 'pi_') : idOf(objectOf(owner), 'pi_');
   if (owner !== undefined && ownerId === undefined) return undefined;
   const final = ch['captured'] === true;
-  const named = { objectId: ownerId ?? id, vendorId: id, out: false, ...(final && { final }) };
-  return valuation(ch, chargeMinor(ch), terms, named);
+  return valuation(ch, chargeMinor(ch), terms, { objectId: ownerId ?? id, vendorId: id, out: false, final });
 }
 
 function chargeMinor(ch: Json): number | undefined {
@@ -120,7 +119,8 @@ export function valuation(
   const valueMicros = toMicros(minor, currency, terms);
   const amountMicros = toMicros(amount, currency, terms);
   if (valueMicros === undefined || amountMicros === undefined) return undefined;
-  return { ...named, valueMicros, amountMicros, currency };
+  const { objectId, vendorId, out, final } = named;
+  return { objectId, valueMicros, amountMicros, currency, out, vendorId, final };
 }
 
 export function nothing(id: unknown): Valuation {

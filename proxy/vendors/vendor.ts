@@ -115,7 +115,7 @@ export interface Valuation {
   /** The vendor's id for the audit row. */
   readonly vendorId: string | null;
   /** The object is at its end: it is never worth anything else. */
-  readonly final?: boolean;
+  readonly final?: boolean | undefined;
   /**
    * `valueMicros` is the quote: the vendor tells the price later. `from`: milliseconds of the time at which it begins,
    * where that is not now.

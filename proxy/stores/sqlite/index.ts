@@ -93,8 +93,18 @@ function storeOn(
   });
   let seq = seqBefore;
   let committing = false;
+  /** Rows of this commit that came from the tables. */
+  let loads = 0;
   let diskCheckedAt = 0;
   let diskFull = false;
+  /** What follows from the record that was written last. Those who waited for it go on first. */
+  let owed: (() => void) | undefined;
+
+  function catchUp(): void {
+    const work = owed;
+    owed = undefined;
+    work?.();
+  }
 
   function acceptsHolds(): boolean {
     const now = Date.now();
@@ -110,23 +120,28 @@ function storeOn(
     if (known !== undefined) return known;
     const slot = unapplied.get(table, id);
     if (slot !== undefined) return slot.row;
-    return ofSqlite(() => select.rows[table].get(id) as RowTypes[T] | undefined);
+    loads += 1;
+    return ofSqlite(() => {
+      // From the second on one read of the tables for all rows: SQLite need not look for changes at each.
+      if (loads === 2) select.begin.run();
+      return select.rows[table].get(id) as RowTypes[T] | undefined;
+    });
   }
 
   function changed(work: (rows: Rows, now: number) => void, now: number): WorkingSet {
     const rows = new WorkingSet(load);
-    // One read of the tables for all rows, and SQLite need not look for changes at each.
-    ofSqlite(() => select.begin.run());
+    loads = 0;
     try {
       work(rows, now);
     } finally {
-      select.end.run();
+      if (loads > 1 && db.inTransaction) select.end.run();
     }
     return rows;
   }
 
   async function commit(work: (rows: Rows, now: number) => void): Promise<void> {
     assert(!committing, 'one commit at a time');
+    catchUp();
     const now = Date.now();
     const rows = changed(work, now);
     const [changes, removals] = [rows.changes(), rows.removals()];
@@ -142,14 +157,18 @@ function storeOn(
     } finally {
       committing = false;
     }
-    seq += 1;
-    unapplied.wrote(seq, changes, removals);
-    backlog.add(seq, record);
-    for (const change of changes) recent.wrote(change);
-    for (const removal of removals) recent.removed(removal);
+    const written = (seq += 1);
+    owed = () => {
+      unapplied.wrote(written, changes, removals);
+      backlog.add(written, record);
+      for (const change of changes) recent.wrote(change);
+      for (const removal of removals) recent.removed(removal);
+    };
+    setImmediate(catchUp);
   }
 
   async function list({ sql, values }: Sql): Promise<unknown[]> {
+    catchUp();
     await backlog.flush();
     return db.prepare(sql).all(...values);
   }
@@ -176,6 +195,7 @@ function storeOn(
     },
     async close() {
       if (!db.open) return;
+      catchUp();
       const done = await backlog.close();
       db.close();
       log.close(done);
