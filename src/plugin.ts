@@ -14,9 +14,16 @@ import type {
 import { activitiesOf } from '../activities';
 import { activityInterceptor } from '../activities/interceptor';
 import { type KeybrakeActivitiesOptions, Runtime } from '../activities/runtime';
+import { isLoopback } from './config/network';
 
 /** Each option falls back to the environment: `KEYBRAKE_URL`, `KEYBRAKE_WORKER_KEY`, `KEYBRAKE_SOURCE_DIR`. */
-export type KeybrakePluginOptions = Partial<KeybrakeActivitiesOptions>;
+export interface KeybrakePluginOptions extends Partial<KeybrakeActivitiesOptions> {
+  /**
+   * The worker key and vault keys may travel beyond this machine in plain text, because the network is trusted; by default
+   * as `KEYBRAKE_ALLOW_PLAINTEXT=1` says.
+   */
+  readonly allowPlaintext?: boolean;
+}
 
 /** In-flight vendor calls may take a minute and a half; a worker that stops lets them end. Temporal's default is 0. */
 const SHUTDOWN_GRACE_TIME = '90 seconds';
@@ -104,23 +111,28 @@ function withModule(modules: readonly string[] = []): string[] {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The options, completed from the environment. Throws an Error with the whole list of what is wrong. */
-function checked(options: KeybrakePluginOptions, env: Environment): KeybrakeActivitiesOptions {
+function checked({ allowPlaintext, ...options }: KeybrakePluginOptions, env: Environment): KeybrakeActivitiesOptions {
   const { url = env['KEYBRAKE_URL'] ?? '', workerKey = env['KEYBRAKE_WORKER_KEY'] ?? '' } = options;
   const sourceDir = options.sourceDir ?? env['KEYBRAKE_SOURCE_DIR'];
-  const complaints = [...urlComplaints(url), ...keyComplaints(workerKey), ...dirComplaints(sourceDir)];
+  const plaintext = allowPlaintext ?? env['KEYBRAKE_ALLOW_PLAINTEXT'] === '1';
+  const complaints = [...urlComplaints(url, plaintext), ...keyComplaints(workerKey), ...dirComplaints(sourceDir)];
   if (complaints.length > 0) {
     throw new Error(['KeybrakePlugin cannot work:', ...complaints.map((complaint) => `  ${complaint}`)].join('\n'));
   }
   return { ...options, url, workerKey, ...(sourceDir !== undefined && { sourceDir }) };
 }
 
-function urlComplaints(url: string): string[] {
+function urlComplaints(url: string, plaintext: boolean): string[] {
   const what = 'give url, or set KEYBRAKE_URL, to where the proxy is, e.g. http://127.0.0.1:8787';
   if (url === '') return [`The proxy is not named: ${what}.`];
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) return [`"${url}" is not an http(s) URL: ${what}.`];
   if (parsed.username !== '' || parsed.search !== '' || parsed.hash !== '') {
     return [`The url has more than a host, a port and a path: ${what}.`];
+  }
+  if (parsed.protocol === 'http:' && !isLoopback(parsed.hostname) && !plaintext) {
+    const out = 'use https, or set allowPlaintext or KEYBRAKE_ALLOW_PLAINTEXT=1 where the network is trusted';
+    return [`"${url}" would send keys in plain text beyond this machine: ${out}.`];
   }
   return [];
 }

@@ -103,6 +103,21 @@ describe('KeybrakePlugin', () => {
     expect(() => new KeybrakePlugin().configureWorker(options())).not.toThrow();
   });
 
+  test('sends no key in plain text beyond this machine, unless that is asked for', () => {
+    const far = { url: 'http://keybrake-proxy:8787', workerKey };
+    const configure = (given: object) => () => new KeybrakePlugin(given).configureWorker(options());
+    expect(configure(far)).toThrow(/plain text[^]*allowPlaintext or KEYBRAKE_ALLOW_PLAINTEXT=1/);
+    for (const near of [
+      { ...far, url: 'https://keybrake-proxy' },
+      { ...far, allowPlaintext: true },
+      { url, workerKey },
+    ])
+      expect(configure(near)).not.toThrow();
+    process.env['KEYBRAKE_ALLOW_PLAINTEXT'] = '1';
+    expect(configure(far)).not.toThrow();
+    expect(configure({ ...far, allowPlaintext: false })).toThrow(/plain text/);
+  });
+
   test('names all that is missing or wrong, and never the key', () => {
     delete process.env['KEYBRAKE_URL'];
     delete process.env['KEYBRAKE_WORKER_KEY'];
