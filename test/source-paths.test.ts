@@ -1,5 +1,6 @@
 /** The source directory: nothing outside of it is read or written, and nothing that has changed is read on. */
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prepare, readChunks, readRecord } from '../activities/sources';
@@ -67,6 +68,22 @@ describe('the source directory', () => {
     }
   });
 
+  test('a results folder that the worker may not write is refused before the first call, an open one is taken', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'keybrake-results-'));
+    writeFileSync(join(folder, 'in.jsonl'), '{"id":1}\n');
+    mkdirSync(join(folder, 'open'));
+    mkdirSync(join(folder, 'closed'));
+    chmodSync(folder, 0o755);
+    chmodSync(join(folder, 'open'), 0o777);
+    chmodSync(join(folder, 'closed'), 0o555);
+    const [open, closed] = ['open/r.ndjson', 'closed/r.ndjson'].map((path) =>
+      preparedByNobody(inputFor({ kind: 'jsonl', path: 'in.jsonl' }, { results: { path } }), folder),
+    );
+    expect(open).toBe('planned');
+    expect(closed).toMatch(/results\.path: its folder cannot be written by worker worker-3 \(EACCES\)\. Let the user/);
+    rmSync(folder, { recursive: true });
+  });
+
   test('a file that has changed since the plan is not read, by any reader', async () => {
     const plan = await planOf('jsonl', '{"id":1}\n{"id":2}\n');
     const source = plan.source as FileSource;
@@ -88,3 +105,17 @@ describe('the source directory', () => {
     for (const read of readers) expect((await failureOf(read())).message).toContain('it has 9 bytes, not 18');
   });
 });
+
+/** What `prepare` says in a process without root's rights, for which every folder is open. It runs the built files. */
+function preparedByNobody(input: object, folder: string): string {
+  const script = `
+    const { prepare } = require(process.argv[1]);
+    const { Blocks } = require(process.argv[1] + '/blocks');
+    if (process.getuid() === 0) process.setuid(65534);
+    const env = { sourceDir: process.argv[2], host: 'worker-3', blocks: new Blocks() };
+    prepare(JSON.parse(process.argv[3]), { workflowId: 'w', firstExecutionRunId: 'r' }, env)
+      .then(() => 'planned', (error) => error.message)
+      .then((said) => process.stdout.write(said));`;
+  const built = join(__dirname, '../lib/activities/sources');
+  return execFileSync(process.execPath, ['-e', script, built, folder, JSON.stringify(input)], { encoding: 'utf8' });
+}

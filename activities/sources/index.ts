@@ -8,7 +8,7 @@ import { FAILURES } from '../codes';
 import { parseInput, type DraftSource, type PlanDraft, type RunFacts } from '../input';
 import { invalidInput, nearest } from '../inputIssues';
 import { fieldsIn } from '../template';
-import { openSource, resolveResults, type SourceEnv } from './paths';
+import { checkWritable, openSource, resolveResults, type SourceEnv } from './paths';
 import { chunksOf, sourceChanged } from './read';
 import { readBytes, readColumns, RECORD_BYTES_MAX } from './record';
 import { createScanner, type FileFormat, type Span } from './scanner';
@@ -38,7 +38,7 @@ export async function prepare(
 /** Better told now than when the money is spent. */
 async function checkResults(path: string, source: DraftSource, env: SourceEnv): Promise<void> {
   try {
-    await resolveResults(path, 'path' in source ? source.path : null, env);
+    await checkWritable(await resolveResults(path, 'path' in source ? source.path : null, env), env);
   } catch (error) {
     if (!(error instanceof ApplicationFailure) || error.type !== FAILURES.sourceMissing) throw error;
     const wayOut = 'Make it on every worker, then start the run again.';

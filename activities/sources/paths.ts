@@ -1,6 +1,6 @@
 /** Paths inside the source directory: no `..`, no absolute paths, no symbolic link that leads out. */
 import { constants } from 'node:fs';
-import { lstat, open, realpath, type FileHandle } from 'node:fs/promises';
+import { access, lstat, open, realpath, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { ApplicationFailure } from '@temporalio/common';
 import { FAILURES } from '../codes';
@@ -55,6 +55,18 @@ export async function resolveResults(path: string, sourcePath: string | null, en
     throw invalidInput([{ path: 'results.path', message: 'must not be the source itself' }]);
   }
   return target;
+}
+
+/** Throws where this worker may not write into the folder of the results: before the first call, better than after the last. */
+export async function checkWritable(target: string, { host }: SourceEnv): Promise<void> {
+  try {
+    await access(dirname(target), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const wayOut = 'Let the user that the worker runs as write there, or name another folder.';
+    const message = `its folder cannot be written by worker ${host} (${code}). ${wayOut}`;
+    throw invalidInput([{ path: 'results.path', message }]);
+  }
 }
 
 async function resolveInside(path: string, field: string, env: SourceEnv): Promise<string> {
