@@ -102,8 +102,8 @@ test("the worker's key is changed at the proxy in mid-run: every record ends, an
   await eventually(() => charged() > 2);
   front.changeWorkerKey();
 
-  const { status, reason, records, keyId } = await handle.result();
-  expect([status, records.succeeded, charged()]).toEqual(['completed', 20, 20]);
+  const { status, reason, records, keyId, revokeConfirmed } = await handle.result();
+  expect([status, records.succeeded, charged(), revokeConfirmed]).toEqual(['completed', 20, 20, false]);
   expect(reason).toMatch(
     new RegExp(
       `did not confirm that ${keyId} is revoked: .*KEYBRAKE_WORKER_KEY.* Revoke it with "keybrake revoke ${keyId}"`,

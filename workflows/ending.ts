@@ -41,7 +41,7 @@ export async function finish(
   if (spend !== undefined) run.spend = spend;
   await until(allHandlersFinished);
   run.finished();
-  return conclude(run, reportOf(run, plan, { spend, results, notes }));
+  return conclude(run, reportOf(run, plan, { spend, results, notes, revokeConfirmed: unconfirmed === undefined }));
 }
 
 /** The report of a run that was stopped before it had a key. */
@@ -76,9 +76,10 @@ interface Ending {
   readonly spend: VaultSpend | undefined;
   readonly results: WrittenResults | undefined;
   readonly notes: readonly string[];
+  readonly revokeConfirmed: boolean;
 }
 
-function reportOf(run: Run, plan: LimitedPlan, { spend, results, notes }: Ending): RunReport {
+function reportOf(run: Run, plan: LimitedPlan, { spend, results, notes, revokeConfirmed }: Ending): RunReport {
   const { status = 'completed' as RunStatus, reason = 'Every record was tried.' } = run.stop ?? {};
   return {
     status,
@@ -90,6 +91,7 @@ function reportOf(run: Run, plan: LimitedPlan, { spend, results, notes }: Ending
     spend: spend?.spend ?? null,
     jobSpend: spend?.jobSpend ?? null,
     results: results?.path ?? null,
+    revokeConfirmed,
   };
 }
 

@@ -6,7 +6,8 @@ import { KeybrakeApiError, KeybrakeClient } from '../../proxy/client';
 import { type CallView, formatUsd } from '../../proxy/contract';
 import { clientOptionsFromEnv } from '../config';
 import { type TemporalFlags, type TemporalPlace, temporalFlags, withTemporal } from './connect';
-import { EXIT, explain } from './errors';
+import { explain } from './errors';
+import { EXIT } from './exitCodes';
 import { print, printJson } from './output';
 import { micros } from './parse';
 
@@ -40,9 +41,10 @@ export function addDoctor(program: Command): void {
 
 async function doctor(flags: Flags): Promise<void> {
   const checks = [...(await checkProxySide()), ...(await checkTemporalSide(flags))];
+  // Also where nobody reads what is printed.
+  if (checks.some(({ level }) => level === 'fail')) process.exitCode = EXIT.failed;
   if (flags.json === true) await printJson(checks);
   else for (const check of checks) await print(line(check));
-  if (checks.some(({ level }) => level === 'fail')) process.exitCode = EXIT.failed;
 }
 
 function line({ level, what, finding, remedy }: Check): string {

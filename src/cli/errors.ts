@@ -4,9 +4,7 @@ import { ApplicationFailure, CancelledFailure, WorkflowExecutionAlreadyStartedEr
 import { KeybrakeApiError } from '../../proxy/client';
 import { StoreError } from '../../proxy/stores/store';
 import { hideSecrets } from '../redact';
-
-/** Exit codes of `run`; other commands use `ok` and `failed`. */
-export const EXIT = { ok: 0, failed: 1, stopped: 2, interrupted: 130 } as const;
+import { EXIT } from './exitCodes';
 
 /** A mistake of the person who typed, or something that they can put right. The message says how. */
 export class CliError extends Error {

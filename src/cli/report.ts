@@ -1,20 +1,9 @@
 /** Reports and states of runs, in words. */
 import { type Spend, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
-import { type OutcomeCounts, type RunReport, type RunStatus, OUTCOMES } from '../../activities/contract/plan';
-import { EXIT } from './errors';
+import { type OutcomeCounts, type RunReport, OUTCOMES } from '../../activities/contract/plan';
 import { fields } from './output';
 import { micros } from './parse';
-
-/** The exit code that stands for how a run ended. */
-export const EXIT_OF = {
-  completed: EXIT.ok,
-  cap_exhausted: EXIT.stopped,
-  revoked: EXIT.stopped,
-  expired: EXIT.stopped,
-  cancelled: EXIT.failed,
-  failed: EXIT.failed,
-} as const satisfies Record<RunStatus, number>;
 
 /** A run's report, for people. */
 export function describeReport(workflowId: string, report: RunReport): string[] {

@@ -7,11 +7,12 @@ import { clientOptionsFromEnv } from '../config';
 import { choice } from './choice';
 import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
 import { type Ending, endingOf } from './ending';
-import { CliError, EXIT, explain } from './errors';
+import { CliError, explain } from './errors';
+import { EXIT, EXIT_AT, exitOf, worstOf } from './exitCodes';
 import { print, printJson, tell } from './output';
 import { collect, parseCount, parseUsd } from './parse';
 import { type Progress, startProgress } from './progress';
-import { EXIT_OF, adviceOn, describeReport } from './report';
+import { adviceOn, describeReport } from './report';
 import { type RunFlags, type RunInput, readInputs } from './runInput';
 
 interface Flags extends RunFlags, TemporalFlags {
@@ -53,7 +54,13 @@ export function addRun(program: Command): void {
 }
 
 const HELP = `
-Exit code: 0 completed; 2 stopped by its cap, a revoke or its time to live; 1 failed or cancelled.
+Exit code, the first of these that holds for any of the runs:
+  1  failed or cancelled, or not started
+  2  stopped by its cap, a revoke or its time to live
+  3  completed, but records failed, were refused or are unknown; or the results file was not written, or the proxy did not
+     confirm that the key is revoked: the report says which
+  0  completed: every record has succeeded, or the vendor declined it
+
 Ctrl-C cancels the run and waits for its report; a second Ctrl-C leaves, and the run ends by itself.
 
 Examples:
@@ -75,7 +82,13 @@ async function run(files: readonly string[], flags: Flags): Promise<void> {
 }
 
 /** A run under way, or the ending of one that could not be started. */
-type Started = { readonly handle: WorkflowHandle; readonly label: string } | Ending;
+type Started = UnderWay | Ending;
+
+interface UnderWay {
+  readonly handle: WorkflowHandle;
+  readonly label: string;
+  readonly wantsResults: boolean;
+}
 
 /** One that cannot be started leaves the others as they are: they have begun to spend. */
 async function startAll(client: Client, inputs: readonly RunInput[], taskQueue: string, id?: string) {
@@ -83,7 +96,7 @@ async function startAll(client: Client, inputs: readonly RunInput[], taskQueue: 
     const workflowId = id ?? workflowIdOf(input);
     try {
       const handle = await start(client, input, taskQueue, workflowId);
-      return { handle, label: labelOf(input, handle) };
+      return { handle, label: labelOf(input, handle), wantsResults: input['results'] !== undefined };
     } catch (error) {
       if (inputs.length === 1) throw error;
       return { workflowId, report: null, error: `not started: ${explain(error)}` };
@@ -144,7 +157,8 @@ async function waitForAll(started: readonly Started[], flags: Flags): Promise<nu
   ).finally(() => progress.stop());
   forget();
   await live?.close();
-  const code = Math.max(...endings.map(({ report }) => (report === null ? EXIT.failed : EXIT_OF[report.status])));
+  const wanted = started.map((one) => 'handle' in one && one.wantsResults);
+  const code = worstOf(endings.map(({ report }, index) => exitOf(report, wanted[index] === true)));
   // Also where nobody reads what is printed.
   process.exitCode = code;
   if (flags.json === true) {
@@ -202,7 +216,7 @@ function cancelOnInterrupt(handles: readonly WorkflowHandle[], progress: Progres
     if (interrupts > 1) {
       progress.stop();
       tell(`Left. The run ends by itself: keybrake status ${handles[0]?.workflowId ?? ''}`);
-      process.exit(EXIT.interrupted);
+      process.exit(EXIT_AT.SIGINT);
     }
     progress.say('Cancelling: no new calls; those in flight end first. Ctrl-C again leaves without the report.');
     for (const handle of handles) handle.cancel().catch((error: unknown) => progress.say(explain(error)));
