@@ -18,8 +18,10 @@ export const EXIT_OF_DRIFT = { equal: 0, differs: 1, unreadable: 2 } as const sa
 
 /** Prints what differs as it is found, the totals, and one clear last line; sets the exit code. */
 export async function reconcile(filter: CallFilter, { json, csv }: Format): Promise<void> {
+  // A reader that goes (`| head`) ends the command where it is: until the end is known, that must not say equal.
+  process.exitCode = EXIT_OF_DRIFT.unreadable;
   try {
-    process.exitCode = EXIT_OF_DRIFT[await compared(runOf(filter, csv === true), json === true)];
+    await compared(runOf(filter, csv === true), json === true);
   } catch (error) {
     tell(`keybrake: could not be read: ${hideSecrets(explain(error))}`);
     process.exitCode = EXIT_OF_DRIFT.unreadable;
@@ -37,7 +39,7 @@ function runOf({ label, job_id, key_id, ...parts }: CallFilter, csv: boolean): D
   return filter;
 }
 
-async function compared(filter: DriftFilter, json: boolean): Promise<DriftState> {
+async function compared(filter: DriftFilter, json: boolean): Promise<void> {
   const totals: DriftTotal[] = [];
   let rows = 0;
   const end = await withProxy(async (client) => {
@@ -45,7 +47,10 @@ async function compared(filter: DriftFilter, json: boolean): Promise<DriftState>
     let last: DriftEnd | undefined;
     for await (const line of client.drift(filter)) {
       if (line.type === 'progress') continue;
-      if (line.type === 'end') last = line;
+      if (line.type === 'end') {
+        last = line;
+        process.exitCode = EXIT_OF_DRIFT[line.state];
+      }
       if (json) {
         await print(JSON.stringify(line));
       } else if (line.type === 'total') {
@@ -60,7 +65,6 @@ async function compared(filter: DriftFilter, json: boolean): Promise<DriftState>
   });
   if (end === undefined) throw new CliError('the answer was broken off.');
   if (!json) await printEnd(totals, end);
-  return end.state;
 }
 
 /** Of a run that never was, nothing differs: a mistyped name must not be told as equal. */

@@ -1,9 +1,7 @@
 /** How long-running commands begin and end: at their port; the first signal asks, the second one forces. */
 import { CliError } from './errors';
+import { EXIT_AT } from './exitCodes';
 import { tell } from './output';
-
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
-const FORCED = 130;
 
 /** What has been started, or why it could not have its port. `remedy` says which setting chooses another. */
 export async function listening<T>(started: Promise<T>, remedy: string): Promise<T> {
@@ -17,19 +15,23 @@ export async function listening<T>(started: Promise<T>, remedy: string): Promise
   }
 }
 
-/** Resolves at the first SIGINT or SIGTERM. Another one then ends the process at once, after `force` was called. */
+/**
+ * Resolves at the first SIGINT, SIGTERM or SIGHUP (a terminal that is gone must not cut calls off). Another one then ends
+ * the process at once, after `force` was called.
+ */
 export function untilSignalled(what: string, force: () => void = () => undefined): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    let signals = 0;
-    const onSignal = (signal: NodeJS.Signals): void => {
-      signals += 1;
-      if (signals > 1) {
+    const signals = Object.keys(EXIT_AT) as (keyof typeof EXIT_AT)[];
+    let heard = 0;
+    const onSignal = (signal: keyof typeof EXIT_AT): void => {
+      heard += 1;
+      if (heard > 1) {
         force();
-        process.exit(FORCED);
+        process.exit(EXIT_AT[signal]);
       }
       tell(`\n${signal}: ${what}. Once more forces it.`);
       resolve(signal);
     };
-    for (const signal of SIGNALS) process.on(signal, onSignal);
+    for (const signal of signals) process.on(signal, () => onSignal(signal));
   });
 }

@@ -8,7 +8,8 @@ import { choice } from './choice';
 import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
 import { type Ending, endingOf } from './ending';
 import { CliError, explain } from './errors';
-import { EXIT, EXIT_AT, exitOf, worstOf } from './exitCodes';
+import { EXIT, exitOf, worstOf } from './exitCodes';
+import { heedSignals } from './leaving';
 import { print, printJson, tell } from './output';
 import { collect, parseCount, parseUsd } from './parse';
 import { type Progress, startProgress } from './progress';
@@ -61,7 +62,8 @@ Exit code, the first of these that holds for any of the runs:
      confirm that the key is revoked: the report says which
   0  completed: every record has succeeded, or the vendor declined it
 
-Ctrl-C cancels the run and waits for its report; a second Ctrl-C leaves, and the run ends by itself.
+Ctrl-C cancels the run and waits for its report; a second Ctrl-C leaves (130), and the run ends by itself. SIGTERM (143)
+and SIGHUP (129) leave the run going: they say how to look at it and how to end it.
 
 Examples:
   keybrake run billing.json
@@ -147,7 +149,7 @@ function told({
 async function waitForAll(started: readonly Started[], flags: Flags): Promise<number> {
   const live = liveSpend();
   const progress = startProgress(live?.spendOf);
-  const forget = cancelOnInterrupt(
+  const forget = heedSignals(
     started.flatMap((one) => ('handle' in one ? [one.handle] : [])),
     progress,
   );
@@ -206,21 +208,4 @@ async function show({ workflowId, report, error }: Ending): Promise<void> {
   if (report === null) return tell(told({ workflowId, error }));
   for (const line of describeReport(workflowId, report)) await print(line);
   for (const line of adviceOn(report)) tell(line);
-}
-
-/** First Ctrl-C: cancel and wait. Second: leave. Answers how to forget about it. */
-function cancelOnInterrupt(handles: readonly WorkflowHandle[], progress: Progress): () => void {
-  let interrupts = 0;
-  const onInterrupt = (): void => {
-    interrupts += 1;
-    if (interrupts > 1) {
-      progress.stop();
-      tell(`Left. The run ends by itself: keybrake status ${handles[0]?.workflowId ?? ''}`);
-      process.exit(EXIT_AT.SIGINT);
-    }
-    progress.say('Cancelling: no new calls; those in flight end first. Ctrl-C again leaves without the report.');
-    for (const handle of handles) handle.cancel().catch((error: unknown) => progress.say(explain(error)));
-  };
-  process.on('SIGINT', onInterrupt);
-  return () => process.removeListener('SIGINT', onInterrupt);
 }

@@ -27,7 +27,7 @@ interface Flags extends TemporalFlags {
 export function addWorker(program: Command): void {
   const command = program
     .command('worker')
-    .description('Run a worker. The first SIGTERM or SIGINT lets calls in flight end, the second one forces.')
+    .description('Run a worker. The first SIGTERM, SIGINT or SIGHUP lets calls in flight end, the second one forces.')
     .option('--source-dir <path>', 'folder of input files (KEYBRAKE_SOURCE_DIR)')
     .option('--concurrency <n>', 'activities at one time (default: 100)', parseCount)
     .option('--json', 'print what it serves as JSON')

@@ -1,0 +1,168 @@
+/** Signals and readers that go: what ends with a command, what goes on, and what its exit code says. */
+import { once } from 'node:events';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type DevStack, startDevStack } from '../src/devStack';
+import { createLogger } from '../src/log';
+import { installTemporalRuntime } from '../src/worker';
+import { keybrake, start } from './support/cli';
+import { eventually } from './support/temporal';
+
+const ENDPOINT = 'POST /v1/payment_intents';
+
+const folder = mkdtempSync(join(tmpdir(), 'keybrake-signals-'));
+let stack: DevStack;
+let env: Record<string, string>;
+
+beforeAll(async () => {
+  const logger = createLogger({ level: 'error' });
+  installTemporalRuntime(logger);
+  stack = await startDevStack({ logger, sourceDir: folder, store: `sqlite:${join(folder, 'keybrake.db')}` });
+  env = { KEYBRAKE_URL: stack.proxy.url, KEYBRAKE_API_KEY: stack.apiKey, TEMPORAL_ADDRESS: stack.temporal.address };
+}, 120_000);
+
+afterAll(async () => {
+  await stack?.stop();
+  await rm(folder, { recursive: true, force: true });
+}, 120_000);
+
+function cli(...args: string[]) {
+  return keybrake(args, { env, cwd: folder });
+}
+
+/** Starts a run over so many customers, and waits until one is charged. */
+async function startRun(name: string, count: number) {
+  const lines = Array.from({ length: count }, (_, i) => JSON.stringify({ id: `cus_${name}_${i}` }));
+  writeFileSync(join(folder, `${name}.jsonl`), lines.join('\n'));
+  const flags = ['--source', `${name}.jsonl`, '--endpoint', ENDPOINT, '--cap', '500', '--job-id', name];
+  const params = ['amount=250', 'currency=usd', 'customer={{id}}', 'confirm=true'].flatMap((pair) => ['--param', pair]);
+  const running = start(['run', ...flags, ...params, '--concurrency', '1'], { env, cwd: folder });
+  const charges = () => stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith(`cus_${name}_`)).length;
+  await eventually(() => charges() > 0);
+  return { running, charges };
+}
+
+describe('run', () => {
+  test.each([
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const)(
+    '%s leaves with %d and says how to look at the run and how to end it; it goes on',
+    async (signal, code) => {
+      stack.sandbox!.setFaults({ delayMs: 150 });
+      const name = signal.toLowerCase();
+      const { running, charges } = await startRun(name, 12);
+      running.child.kill(signal);
+      const ended = await running.ended;
+      const id = `keybrake-${name}`;
+      expect(ended.stderr).toBe(
+        `${signal}: left. The run goes on: keybrake status ${id}; to end it: keybrake revoke ${id}\n`,
+      );
+      expect(ended.code).toBe(code);
+      expect(charges()).toBeLessThan(12);
+      stack.sandbox!.setFaults({});
+      await eventually(async () => (await cli('status', id)).stdout.includes('12 succeeded'));
+    },
+  );
+
+  test('SIGTERM after Ctrl-C leaves with 143, and the run ends by itself', async () => {
+    stack.sandbox!.setFaults({ delayMs: 1_500 });
+    const { running } = await startRun('both', 12);
+    running.child.kill('SIGINT');
+    await running.said(/Cancelling: no new calls/);
+    running.child.kill('SIGTERM');
+    const { code, stderr } = await running.ended;
+    expect([code, stderr]).toEqual([
+      143,
+      expect.stringMatching(/Left\. The run ends by itself: keybrake status \S+$/m),
+    ]);
+    stack.sandbox!.setFaults({});
+    await eventually(async () => (await cli('status', 'keybrake-both')).stdout.includes('cancelled'));
+  });
+});
+
+describe('proxy', () => {
+  /** A proxy with a call in flight for so long. */
+  async function busyProxy(delayMs: number) {
+    const sandbox = start(['sandbox', '--port', '0', '--delay', String(delayMs)]);
+    const [, upstream = ''] = await sandbox.said(/stand-in on (http:\S+)/);
+    const keys = { KEYBRAKE_API_KEY: stack.apiKey, STRIPE_SECRET_KEY: 'sk_test_51ABCDEFGHIJKLMNOP' };
+    const proxy = start(['proxy', '--port', '0'], {
+      env: { ...keys, KEYBRAKE_STRIPE_UPSTREAM: upstream },
+      cwd: mkdtempSync(join(folder, 'proxy-')),
+    });
+    const [, url = ''] = await proxy.said(/proxy on (http:\S+)/);
+    const issue = ['keys', 'issue', '--label', 'x', '--cap', '5', '--ttl', '1h', '--allow', ENDPOINT];
+    const issued = await keybrake(issue, { env: { KEYBRAKE_URL: url, KEYBRAKE_API_KEY: stack.apiKey } });
+    const reply = fetch(`${url}/stripe/v1/payment_intents`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${issued.stdout.trim()}` },
+      body: new URLSearchParams({ amount: '500', currency: 'usd', payment_method: 'pm_card_visa', confirm: 'true' }),
+    }).then(
+      ({ status }) => status,
+      () => 'cut off',
+    );
+    const held = async () => (await (await fetch(`${url}/metrics`)).text()).includes('keybrake_held_usd 5');
+    await eventually(held);
+    return { sandbox, proxy, reply };
+  }
+
+  test('SIGHUP drains as SIGTERM does: the call in flight settles', async () => {
+    const { sandbox, proxy, reply } = await busyProxy(1_000);
+    proxy.child.kill('SIGHUP');
+    expect(await reply).toBe(200);
+    expect((await proxy.ended).code).toBe(0);
+    sandbox.child.kill('SIGHUP');
+    expect((await sandbox.ended).code).toBe(0);
+  });
+
+  test('a second SIGTERM forces it, with the exit code of that signal', async () => {
+    const { sandbox, proxy, reply } = await busyProxy(20_000);
+    proxy.child.kill('SIGTERM');
+    await proxy.said(/SIGTERM: no new calls/);
+    proxy.child.kill('SIGTERM');
+    expect((await proxy.ended).code).toBe(143);
+    expect(await reply).toBe('cut off');
+    sandbox.child.kill('SIGKILL');
+  });
+});
+
+describe('a reader that goes', () => {
+  test('audit --reconcile: nobody is told "equal" (0) before that is known', async () => {
+    await (
+      await startRun('piped', 2)
+    ).running.ended;
+    // All that the proxy says but the last line, which would be the end.
+    const front = createServer((request, response) => {
+      void (async () => {
+        const reply = await fetch(stack.proxy.url + request.url, {
+          headers: request.headers as Record<string, string>,
+        });
+        const text = await reply.text();
+        response.writeHead(reply.status, { 'content-type': reply.headers.get('content-type') ?? '' });
+        if (request.url?.startsWith('/vault/drift') === true) response.write(text.replace(/^.*"type":"end".*\n/m, ''));
+        else response.end(text);
+      })();
+    });
+    front.listen(0, '127.0.0.1');
+    await once(front, 'listening');
+    const url = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
+    const audit = ['audit', '--reconcile', '--job', 'piped'];
+    expect((await cli(...audit)).code).toBe(0);
+    const running = start([...audit, '--json'], { env: { ...env, KEYBRAKE_URL: url } });
+    running.child.stdout!.destroy();
+    expect((await running.ended).code).toBe(2);
+    front.closeAllConnections();
+    front.close();
+  });
+
+  test('doctor: a check that fails is told by the exit code also then', async () => {
+    const running = start(['doctor'], { env: {} });
+    running.child.stdout!.destroy();
+    expect((await running.ended).code).toBe(1);
+  });
+});
