@@ -8,6 +8,7 @@ import { Departures, Flights, within } from './inFlight';
 import { createReceiver } from './late/callbacks';
 import { LATE, startPoller } from './late/poller';
 import { Ledger } from './ledger/ledger';
+import { ledgerWarning } from './ledgerWarning';
 import { createMetrics, type ProxyMetrics } from './metrics';
 import type { ProxyOptions, RunningProxy } from './options';
 import { Pacer } from './pace';
@@ -49,20 +50,37 @@ const HOST_UNSAID = 'localhost';
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const reconcile = reconcileOptions(options.reconcile);
   const { store, masterKeys, keysFrom } = await openStore(options);
+  const metrics = createMetrics(store);
+  const ledger: Ledger = new Ledger(store, metrics.committed, (error) => warning.failed(error));
+  const warning = ledgerWarning({ logger: options.logger, tryIt: () => tryLedger(ledger) });
   try {
     const seal = new Seal(masterKeys);
-    const metrics = createMetrics(store);
-    const ledger = new Ledger(store, metrics.committed);
     await ledger.submit((rows) => rows.put('meta', seal.checkAgainst(rows.get('meta', MASTER_CHECK), keysFrom)));
     if (store.exclusive) await recover(ledger, options.logger);
     const spool = store.exclusive ? undefined : new Spool(options.spool ?? 'keybrake-spool', seal, options.logger);
     await spool?.prepare();
     await spool?.apply(ledger);
-    return await serve(options, reconcile, ledger, seal, metrics, spool);
+    const running = await serve(options, reconcile, ledger, seal, metrics, spool);
+    return {
+      ...running,
+      close() {
+        warning.close();
+        return running.close();
+      },
+    };
   } catch (error) {
+    warning.close();
     await store.close();
     throw error;
   }
+}
+
+/** Writes what is there. Rejects while the ledger cannot be written or takes no holds. */
+async function tryLedger(ledger: Ledger): Promise<void> {
+  await ledger.hold((rows) => {
+    const row = rows.get('meta', MASTER_CHECK);
+    if (row !== undefined) rows.put('meta', row);
+  });
 }
 
 async function serve(

@@ -74,8 +74,15 @@ describeOnLinux('a ledger that cannot be written', () => {
       const { status } = await caller.call(key.vault_key, { key: 'full:0' });
       return status === 200 || undefined;
     });
+    // The log says why, once for all of them, and that it is over.
+    await proxy.said(/the ledger is written again/);
     expect(await books({ client, sandbox }, key.key_id)).toEqual(balanced(12, 60));
     await caller.close();
     await client.close();
+    proxy.child.kill('SIGTERM');
+    const lines = (await proxy.ended).stderr.split('\n').filter((line) => line.includes('the ledger takes nothing'));
+    expect(lines).toEqual([
+      expect.stringMatching(/"level":"?(40|warn)"?.*"reason":"The ledger's log cannot be written: EFBIG"/),
+    ]);
   });
 });

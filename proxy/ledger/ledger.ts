@@ -46,6 +46,7 @@ export interface CommitObserver {
 export class Ledger {
   readonly store: Store;
   readonly #observe: CommitObserver;
+  readonly #onFailure: (error: unknown) => void;
   readonly #waiters = new Map<string, Set<Waiter>>();
   #waiting = 0;
   #looking = false;
@@ -53,9 +54,11 @@ export class Ledger {
   #committing = false;
   #scheduled = false;
 
-  constructor(store: Store, observe: CommitObserver = () => {}) {
+  /** `onFailure` hears why a commit failed, and why holds are refused. */
+  constructor(store: Store, observe: CommitObserver = () => {}, onFailure: (error: unknown) => void = () => {}) {
     this.store = store;
     this.#observe = observe;
+    this.#onFailure = onFailure;
   }
 
   /**
@@ -77,7 +80,15 @@ export class Ledger {
    */
   hold<T>(operation: Operation<T>, callId?: string): Promise<T> {
     if (this.store.acceptsHolds()) return this.#enqueue(operation, false, callId);
-    return Promise.reject(new StoreError('The ledger was moved, or its disk is nearly full.'));
+    return this.#refuseHold();
+  }
+
+  /** The store says why; where it has changed its mind by then, the next call may be held. */
+  async #refuseHold(): Promise<never> {
+    const why: unknown = await this.store.ping().catch((error: unknown) => error);
+    const error = why instanceof StoreError ? why : new StoreError('The ledger took no holds a moment ago.');
+    this.#onFailure(error);
+    throw error;
   }
 
   /**
@@ -207,6 +218,7 @@ export class Ledger {
   }
 
   #failed(batch: readonly Pending[], error: unknown): number {
+    this.#onFailure(error);
     const kept = batch.filter(({ essential }) => essential);
     this.#queue.unshift(...kept);
     for (const { essential, reject, holdsFor } of batch) {
