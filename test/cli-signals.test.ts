@@ -85,6 +85,20 @@ describe('run', () => {
   });
 });
 
+test('raise: where no worker takes it, that is said after a while, and Ctrl-C leaves', async () => {
+  writeFileSync(join(folder, 'idle.jsonl'), '{"id":"cus_idle"}');
+  const flags = ['--source', 'idle.jsonl', '--endpoint', ENDPOINT, '--cap', '5', '--param', 'amount=250'];
+  await cli('run', ...flags, '--job-id', 'idle', '--detach', '--task-queue', 'of-no-worker');
+  const running = start(['raise', 'keybrake-idle', '--to', '9'], { env });
+  await running.said(/No answer yet\. A worker must be up to take it: keybrake doctor/);
+  running.child.kill('SIGINT');
+  const { code, stderr } = await running.ended;
+  expect([code, stderr]).toEqual([
+    130,
+    expect.stringMatching(/^Left without an answer.*keybrake status keybrake-idle$/m),
+  ]);
+});
+
 describe('proxy', () => {
   /** A proxy with a call in flight for so long. */
   async function busyProxy(delayMs: number) {

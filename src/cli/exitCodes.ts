@@ -1,5 +1,5 @@
 /** The exit codes of commands, and which of them stands for how a run has ended. */
-import type { Outcome, RunReport, RunStatus } from '../../activities/contract/plan';
+import type { Outcome, OutcomeCounts, RunReport, RunStatus } from '../../activities/contract/plan';
 
 /** Of `run`; other commands use `ok` and `failed`. Who ends at a signal exits with 128 and its number. */
 export const EXIT = { ok: 0, failed: 1, stopped: 2, incomplete: 3 } as const;
@@ -32,9 +32,12 @@ export function exitOf(report: RunReport | null, wantsResults: boolean): ExitCod
 }
 
 function isIncomplete({ records, results, revokeConfirmed }: RunReport, wantsResults: boolean): boolean {
-  return (
-    LEFT.some((outcome) => records[outcome] > 0) || (wantsResults && results === null) || revokeConfirmed === false
-  );
+  return isLeft(records) || (wantsResults && results === null) || revokeConfirmed === false;
+}
+
+/** Whether there is a record that is neither paid for nor declined. */
+export function isLeft(records: OutcomeCounts): boolean {
+  return LEFT.some((outcome) => records[outcome] > 0);
 }
 
 /** The exit code for several runs. */

@@ -40,7 +40,7 @@ export function addKeys(program: Command): void {
   const keys = program.command('keys').description('Issue, list and inspect vault keys.');
   keys
     .command('list', { isDefault: true })
-    .description('Keys, newest first.')
+    .description('Keys, newest first. This is the default.')
     .option('--label <label>', 'only those with this run label')
     .option('--job <id>', 'only those of this job')
     .addOption(choice('--state <state>', 'only those in this state', KEY_STATES))

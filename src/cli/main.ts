@@ -17,7 +17,7 @@ import { addWorker } from './worker';
 
 const HELP = `
 Start here:
-  keybrake dev                                everything on this machine, with a stand-in for Stripe
+  keybrake dev                                everything on this machine, with stand-ins for Stripe, Twilio and Resend
   keybrake run billing.json                   run a file of records under a dollar cap
   keybrake doctor                             what is wrong, and what to do about it
 

@@ -27,16 +27,29 @@ export function addProxy(program: Command): void {
 }
 
 /** The variables that a program reads, for its help. */
-export function environmentHelp(program: 'proxy' | 'clients'): string {
-  const rows = Object.entries(VARIABLES).filter(([, spec]) => spec.for === program || spec.for === 'all');
-  const width = Math.max(...rows.map(([name]) => name.length));
-  const lines = rows.map(([name, { meaning, byDefault }]) => {
-    return `  ${name.padEnd(width)}  ${meaning}${byDefault === '' ? '' : ` [${byDefault}]`}`;
-  });
-  const vendor =
-    program === 'proxy' ? [`  ${'STRIPE_SECRET_KEY'.padEnd(width)}  The real Stripe key: stays in here.`] : [];
-  return `\nEnvironment:\n${[...lines, ...vendor].join('\n')}`;
+export function environmentHelp(program: 'proxy' | 'worker'): string {
+  const own = program === 'proxy' ? 'proxy' : 'clients';
+  const rows = Object.entries(VARIABLES)
+    .filter(([name, spec]) => (spec.for === own || spec.for === 'all') && !isUnused(program, name))
+    .map(([name, { meaning, byDefault }]) => [name, `${meaning}${byDefault === '' ? '' : ` [${byDefault}]`}`] as const);
+  const all = program === 'proxy' ? [...rows, ...CREDENTIALS] : rows;
+  const width = Math.max(...all.map(([name]) => name.length));
+  return `\nEnvironment:\n${all.map(([name, meaning]) => `  ${name.padEnd(width)}  ${meaning}`).join('\n')}`;
 }
+
+/** A worker has its own role and no other. */
+function isUnused(program: 'proxy' | 'worker', name: string): boolean {
+  return program === 'worker' && name === 'KEYBRAKE_API_KEY';
+}
+
+const CREDENTIALS = [
+  ['STRIPE_SECRET_KEY', 'The real Stripe key: stays in here, as do those below.'],
+  ['TWILIO_ACCOUNT_SID', 'The Twilio account, with TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET.'],
+  ['TWILIO_AUTH_TOKEN', 'Its auth token.'],
+  ['TWILIO_API_KEY', 'An API key of it, SK…, instead.'],
+  ['TWILIO_API_SECRET', 'The secret of that API key.'],
+  ['RESEND_API_KEY', 'The real Resend key.'],
+] as const;
 
 const PORT_TAKEN = 'Choose another port with KEYBRAKE_PORT or --port.';
 

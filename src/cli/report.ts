@@ -2,6 +2,7 @@
 import { type Spend, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
 import { type OutcomeCounts, type RunReport, OUTCOMES } from '../../activities/contract/plan';
+import { isLeft } from './exitCodes';
 import { fields } from './output';
 import { micros } from './parse';
 
@@ -35,6 +36,10 @@ export function adviceOn({ status, reason, jobId, records, results }: RunReport)
     // Of another cap than its own, the report has said what is to be done.
     ...(status === 'cap_exhausted' && reason.startsWith('The cap of $')
       ? [`To go on: keybrake raise --job ${jobId} --to USD, then the same run with --job-id ${jobId}`]
+      : []),
+    // A run that had no key has no job.
+    ...(status !== 'cap_exhausted' && jobId !== '' && isLeft(records)
+      ? [`To finish what is left: the same run with --job-id ${jobId}`]
       : []),
   ];
 }

@@ -4,11 +4,14 @@ import type { Command } from 'commander';
 import { formatUsd } from '../../proxy/contract';
 import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './connect';
 import { CliError } from './errors';
+import { EXIT_AT } from './exitCodes';
 import { print, printJson, tell } from './output';
 import { micros, parseUsd } from './parse';
 import { describeJob } from './status';
 import { describeKey } from './keys';
 import { kindOf } from './workflowKind';
+
+const ANSWER_MS = 10_000;
 
 interface RevokeFlags extends TemporalFlags {
   readonly reason: string;
@@ -104,10 +107,28 @@ async function raiseRun(workflowId: string, flags: RaiseFlags): Promise<void> {
       const ended = `${workflowId} has ended (${status.name.toLowerCase().replaceAll('_', ' ')}).`;
       throw new CliError(`${ended} Raise its job instead, then run it again: keybrake raise --job ID --to ${flags.to}`);
     }
-    return handle.executeUpdate<unknown, [number]>('raiseCap', { args: [flags.to] });
+    return patiently(handle, handle.executeUpdate<unknown, [number]>('raiseCap', { args: [flags.to] }));
   });
   if (flags.json === true) return printJson(raised);
   await print(`The cap of ${workflowId} is ${formatUsd(micros(flags.to))} now.`);
+}
+
+/** Without a worker nobody answers, for as long as that may be: whoever waits is to know it, and may leave. */
+async function patiently<T>({ workflowId }: WorkflowHandle, answer: Promise<T>): Promise<T> {
+  const waiting = setTimeout(() => {
+    tell('No answer yet. A worker must be up to take it: keybrake doctor tells whether one is. Ctrl-C leaves.');
+  }, ANSWER_MS);
+  const leave = (): void => {
+    tell(`Left without an answer. What the cap is: keybrake status ${workflowId}`);
+    process.exit(EXIT_AT.SIGINT);
+  };
+  process.once('SIGINT', leave);
+  try {
+    return await answer;
+  } finally {
+    clearTimeout(waiting);
+    process.removeListener('SIGINT', leave);
+  }
 }
 
 async function printLines(lines: readonly string[]): Promise<void> {

@@ -39,7 +39,11 @@ export function addRun(program: Command): void {
     .option('--max-per-call <usd>', 'dollar cap of a single call', parseUsd)
     .option('--ttl <duration>', 'time to live of the key (default: 4h)')
     .option('--label <label>', 'run label (default: from the file name and the date)')
-    .option('--job-id <id>', 'what must not be done twice; the same id again finishes what is left')
+    .option(
+      '--job-id <id>',
+      'what must not be done twice; the same id again finishes what is left, and without it a second start is another ' +
+        'job and charges everybody again (default: a new one at each start)',
+    )
     .option('--account <name>', 'vendor account')
     .option('--allow <endpoint>', 'allowed endpoint (default: the one of --endpoint); repeatable', collect, [])
     .option('--concurrency <n>', 'records in flight', parseCount)

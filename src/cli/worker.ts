@@ -31,7 +31,7 @@ export function addWorker(program: Command): void {
     .option('--source-dir <path>', 'folder of input files (KEYBRAKE_SOURCE_DIR)')
     .option('--concurrency <n>', 'activities at one time (default: 100)', parseCount)
     .option('--json', 'print what it serves as JSON')
-    .addHelpText('after', environmentHelp('clients'));
+    .addHelpText('after', environmentHelp('worker'));
   temporalFlags(command, { taskQueue: true }).action(work);
 }
 
