@@ -6,6 +6,8 @@ import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandb
 import type { TestProxyOptions } from '../../src/testing';
 import { startTestProxy, type StoredProxy } from './proxy';
 
+export { until } from './until';
+
 /** What the proxy answered, read to its end. */
 export interface Answer {
   readonly status: number;
@@ -146,14 +148,4 @@ export async function books({ client, sandbox }: Pick<Rig, 'client' | 'sandbox'>
 export function balanced(executed: number, usd: number): Awaited<ReturnType<typeof books>> {
   const sums = { vendorUsd: usd, settledUsd: usd, heldUsd: 0, unknownUsd: 0 };
   return { executedByVendor: executed, executedTwice: [], ...sums };
-}
-
-/** Asks until it is so. For what another process or socket does, of which no event tells. */
-export async function until<T>(what: string, ask: () => T | undefined | Promise<T | undefined>): Promise<T> {
-  for (let tries = 0; tries < 1_000; tries += 1) {
-    const found = await ask();
-    if (found !== undefined && found !== false) return found;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`It did not happen within 10 s: ${what}`);
 }

@@ -14,6 +14,8 @@ const APPLY_BYTES = 2 * 1024 * 1024;
 /** With more than this waiting nothing new is held: the tables can't keep up, or can't be written. */
 const WAITING_BYTES_MAX = 128 * 1024 * 1024;
 const RETRY_MS = 200;
+/** So long after a sync that a reader prevented it is tried again. */
+const LATE_MS = 1_000;
 
 export interface BacklogOptions {
   readonly path: string;
@@ -92,7 +94,17 @@ export class Backlog {
     this.#turn();
     // Where it failed there is no further turn: the log has what is missing.
     clearTimeout(this.#timer);
-    return this.#applied === this.#added && this.#own.sync();
+    return this.#applied === this.#added && this.#ownSynced();
+  }
+
+  #ownSynced(): boolean {
+    try {
+      return this.#own.sync();
+    } catch (error) {
+      // The disk is full, or worse: the log is not given up.
+      this.#isFailed(error instanceof Error ? error.message : String(error));
+      return false;
+    }
   }
 
   #later(ms: number): void {
@@ -155,6 +167,7 @@ export class Backlog {
       this.#waitingBytes -= this.#sizes.shift()?.bytes ?? 0;
     }
     this.#options.onTurn(turn);
+    if (turn.late === true) this.#later(LATE_MS);
     const over = this.#flushes.filter(({ upTo }) => upTo <= turn.applied);
     this.#flushes = this.#flushes.filter(({ upTo }) => upTo > turn.applied);
     for (const { resolve } of over) resolve();

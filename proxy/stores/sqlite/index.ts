@@ -16,7 +16,7 @@ import { WorkingSet } from '../workingSet';
 import { Backlog } from './backlog';
 import { Log, logPaths, readLog } from './log';
 import { encodeRecord, LAYOUTS } from './record';
-import { appliedIn, checkpoint, lock, openLedger, sqliteCode } from './schema';
+import { appliedIn, checkpoint, lock, lockPath, openLedger, sqliteCode } from './schema';
 import { TableWorker } from './turn';
 import { Unapplied } from './unapplied';
 
@@ -78,7 +78,8 @@ function storeOn(
   const select = prepare(db);
   const recent = new Recent();
   const unapplied = new Unapplied();
-  const files = [path, ...logPaths(path)];
+  // Without the lock's file another process would think itself alone.
+  const files = [path, ...logPaths(path), lockPath(path)];
   const places = files.map(placeOf);
   const backlog = new Backlog({
     path,
@@ -170,7 +171,7 @@ function storeOn(
   async function list({ sql, values }: Sql): Promise<unknown[]> {
     catchUp();
     await backlog.flush();
-    return db.prepare(sql).all(...values);
+    return ofSqlite(() => db.prepare(sql).all(...values));
   }
 
   return {

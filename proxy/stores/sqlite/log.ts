@@ -2,10 +2,10 @@
  * The durable word of every commit, before SQLite has it: two files beside the ledger, written in turn, each record
  * synced before anybody hears of it. A file is written anew from its start once SQLite has, synced, all that it holds.
  */
-import { constants, closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, fsyncSync, openSync, readSync, rmSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { StoreError } from '../store';
-import { recordAt } from './record';
+import { HEAD_BYTES, lengthAt, recordAt } from './record';
 import { SyncedFile } from './syncedFile';
 
 /**
@@ -14,6 +14,8 @@ import { SyncedFile } from './syncedFile';
  */
 const SMALL_BYTES = 16 * 1024;
 const QUICK_MS = 0.5;
+/** A file that other programs' reading has made long is cut, but not below this. */
+const KEPT_BYTES_MIN = 4 * 1024 * 1024;
 
 export function logPaths(ledger: string): readonly [string, string] {
   return [`${ledger}-log.0`, `${ledger}-log.1`];
@@ -24,8 +26,8 @@ export function logPaths(ledger: string): readonly [string, string] {
  * are not of one time.
  */
 export function readLog(ledger: string, applied: number): Buffer[] {
-  const found = logPaths(ledger).flatMap((path) => (existsSync(path) ? recordsIn(readFileSync(path)) : []));
-  const after = found.filter(({ seq }) => seq > applied).toSorted((one, other) => one.seq - other.seq);
+  const found = logPaths(ledger).flatMap((path) => (existsSync(path) ? recordsIn(path, applied) : []));
+  const after = found.toSorted((one, other) => one.seq - other.seq);
   for (const [index, { seq }] of after.entries()) {
     if (seq === applied + 1 + index) continue;
     throw new StoreError(
@@ -35,16 +37,47 @@ export function readLog(ledger: string, applied: number): Buffer[] {
   return after.map(({ record }) => record);
 }
 
-/** Records follow one another; what follows the last is older, or was cut short when the process died. */
-function recordsIn(bytes: Buffer) {
-  const records: { readonly seq: number; readonly record: Buffer }[] = [];
-  for (let at = 0; ;) {
-    const next = recordAt(bytes, at);
-    const last = records.at(-1);
-    if (next === undefined || (last !== undefined && next.seq !== last.seq + 1)) return records;
-    records.push(next);
-    at += next.record.length;
+interface Numbered {
+  readonly seq: number;
+  readonly record: Buffer;
+}
+
+/**
+ * The records after `applied`. Records follow one another; what follows the last is older, or was cut short when the
+ * process died. Read one by one: while another program reads the tables, a file may become longer than memory is.
+ */
+function recordsIn(path: string, applied: number): Numbered[] {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    const { size } = fstatSync(fd);
+    const records: Numbered[] = [];
+    let last: number | undefined;
+    for (let at = 0; ;) {
+      const next = readRecord(fd, at, size);
+      if (next === undefined || (last !== undefined && next.seq !== last + 1)) return records;
+      if (next.seq > applied) records.push(next);
+      last = next.seq;
+      at += next.record.length;
+    }
+  } finally {
+    closeSync(fd);
   }
+}
+
+function readRecord(fd: number, at: number, size: number): Numbered | undefined {
+  const length = lengthAt(readBytes(fd, at, HEAD_BYTES), 0);
+  if (length === undefined || length > size - at) return undefined;
+  return recordAt(readBytes(fd, at, length), 0);
+}
+
+/** Fewer where the file ends before. */
+function readBytes(fd: number, at: number, length: number): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(length);
+  let read = 0;
+  for (let more = -1; more !== 0 && read < length; read += more) {
+    more = readSync(fd, bytes, read, length - read, at + read);
+  }
+  return bytes.subarray(0, read);
 }
 
 interface LogFile {
@@ -61,8 +94,8 @@ export class Log {
   #syncedSeq: number;
   /** What small records took lately. */
   #usualMs = 0;
-  /** A record that failed may stand in the file nevertheless: the next one is written over it. */
-  #failed = false;
+  /** A record is being written, or its writing failed: it may be in the file, and the next one must be written over it. */
+  #busy = false;
 
   /** Begins anew: what the files hold must be in SQLite, synced. From `fileBytes` on the other one is written, when it is free. */
   constructor(ledger: string, seq: number, fileBytes: number) {
@@ -76,25 +109,43 @@ export class Log {
 
   /** Resolves once the record is durable. One at a time. After a failure the next record takes the failed one's place. */
   async append(seq: number, record: Buffer): Promise<void> {
-    const other = this.#files[this.#current === 0 ? 1 : 0];
-    if (this.#files[this.#current].file.end >= this.#fileBytes && other.lastSeq <= this.#syncedSeq && !this.#failed) {
-      this.#current = this.#current === 0 ? 1 : 0;
-      other.file.rewind();
-    }
+    this.#takeTurns();
     const current = this.#files[this.#current];
-    this.#failed = true;
+    this.#busy = true;
     await current.file.grow(record.length);
     const small = record.length <= SMALL_BYTES;
     const started = performance.now();
     await current.file.add(record, small && this.#usualMs < QUICK_MS);
     if (small) this.#usualMs += (performance.now() - started - this.#usualMs) / 8;
-    this.#failed = false;
+    this.#busy = false;
     current.lastSeq = seq;
   }
 
   /** SQLite has, synced, every record up to this one. */
   synced(seq: number): void {
     this.#syncedSeq = seq;
+    // Not with the next record only: a disk that is full of the log takes none.
+    this.#takeTurns();
+  }
+
+  #takeTurns(): void {
+    if (this.#busy) return;
+    const other = this.#current === 0 ? 1 : 0;
+    if (this.#files[this.#current].file.end >= this.#fileBytes && this.#isFree(other)) {
+      this.#free(other);
+      this.#current = other;
+    }
+    const left = this.#current === 0 ? 1 : 0;
+    if (this.#isFree(left)) this.#free(left);
+  }
+
+  /** Is all that the file holds in SQLite, synced? */
+  #isFree(file: 0 | 1): boolean {
+    return this.#files[file].lastSeq <= this.#syncedSeq;
+  }
+
+  #free(file: 0 | 1): void {
+    this.#files[file].file.rewind(Math.max(KEPT_BYTES_MIN, 4 * this.#fileBytes));
   }
 
   /** With `done`, the files are not needed any more. */

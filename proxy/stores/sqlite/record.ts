@@ -8,7 +8,7 @@ import type { Change, Removal } from '../workingSet';
 
 /** `KBL1`, then the checksum of all that follows, the record's length, and its number. */
 const MAGIC = 0x4b_42_4c_31;
-const HEAD_BYTES = 24;
+export const HEAD_BYTES = 24;
 const CHECKED_FROM = 8;
 
 export type Value = string | number | Buffer | null;
@@ -118,11 +118,17 @@ function eventValues({ kind, actor, key_id, job_id, call_id, data }: NewEvent): 
   return [kind, actor, key_id ?? null, job_id ?? null, call_id ?? null, text];
 }
 
-/** The whole record that stands at `at`; undefined where there is none, or where its writing was cut short. */
-export function recordAt(bytes: Buffer, at: number): { readonly seq: number; readonly record: Buffer } | undefined {
+/** Bytes of the record whose head stands at `at`, as that says; undefined where there is none. */
+export function lengthAt(bytes: Buffer, at: number): number | undefined {
   if (bytes.length - at < HEAD_BYTES || bytes.readUInt32BE(at) !== MAGIC) return undefined;
   const length = bytes.readUInt32BE(at + CHECKED_FROM);
-  if (length < HEAD_BYTES || length > bytes.length - at) return undefined;
+  return length < HEAD_BYTES ? undefined : length;
+}
+
+/** The whole record that stands at `at`; undefined where there is none, or where its writing was cut short. */
+export function recordAt(bytes: Buffer, at: number): { readonly seq: number; readonly record: Buffer } | undefined {
+  const length = lengthAt(bytes, at);
+  if (length === undefined || length > bytes.length - at) return undefined;
   const record = bytes.subarray(at, at + length);
   if (crc32(record.subarray(CHECKED_FROM)) !== record.readUInt32BE(4)) return undefined;
   return { seq: record.readDoubleBE(CHECKED_FROM + 4), record };

@@ -11,6 +11,10 @@ const Driver: typeof Database = loadDriver();
 /** Name of the `meta` row that tells up to which record of the log the tables are. */
 export const APPLIED = 'applied';
 
+export function lockPath(ledger: string): string {
+  return `${ledger}-lock`;
+}
+
 /**
  * Held as long as the process lives. The lock is the kernel's and ends with the process, so a crash leaves nothing
  * behind that must be cleaned up. Throws {@link StoreError} when another process has it.
@@ -18,7 +22,7 @@ export const APPLIED = 'applied';
 export function lock(path: string): Database.Database {
   return opening(
     path,
-    () => new Driver(`${path}-lock`, { timeout: 2_000 }),
+    () => new Driver(lockPath(path), { timeout: 2_000 }),
     (db) => db.exec('BEGIN EXCLUSIVE'),
   );
 }
@@ -36,6 +40,8 @@ export function openLedger(path: string): Database.Database {
   );
 }
 
+const WAL_BYTES_MAX = 64 * 1024 * 1024;
+
 /** One more connection to a ledger that is open. */
 export function connect(path: string): Database.Database {
   const db = new Driver(path, { timeout: 1_000 });
@@ -45,6 +51,8 @@ export function connect(path: string): Database.Database {
   // The log is synced at every commit; SQLite only before a record of the log is given up: see `checkpoint`.
   db.pragma('synchronous = NORMAL');
   db.pragma('wal_autocheckpoint = 0');
+  // A reader makes the write-ahead log long; once it has left, the file is cut to this.
+  db.pragma(`journal_size_limit = ${WAL_BYTES_MAX}`);
   // KiB. SQLite goes through the whole cache at most commits (pcache1Truncate); the system's own cache has the rest.
   db.pragma('cache_size = -4096');
   return db;

@@ -3,7 +3,7 @@
  * can, they go to the disk past its cache (`O_DIRECT`), which spares most of the way there: then whole blocks are written,
  * the last one again with each record, its older bytes as they were.
  */
-import { closeSync, constants, openSync, write, writeSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, openSync, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 const writeAt = promisify(write);
@@ -37,9 +37,16 @@ export class SyncedFile {
     return this.#end;
   }
 
-  /** The next record is the first. */
-  rewind(): void {
+  /** The next record is the first. What the file holds is not needed any more: above `bytesMax` it is cut. */
+  rewind(bytesMax = Infinity): void {
     this.#end = 0;
+    if (this.#size <= bytesMax) return;
+    try {
+      ftruncateSync(this.#fd);
+      this.#size = 0;
+    } catch {
+      // It stays as long as it is.
+    }
   }
 
   /** Makes room for a record. */

@@ -1,13 +1,15 @@
 /** A turn of work on the tables: applies records, and once enough has come together syncs. In a thread, or not. */
 import type Database from 'better-sqlite3';
 import { Applier } from './apply';
-import { checkpoint } from './schema';
+import { checkpoint, sqliteCode } from './schema';
 
 export interface Turn {
   /** Number of the last record that the tables have. */
   readonly applied: number;
   /** Number of the last record that they have synced, where that is news. */
   readonly synced?: number;
+  /** It was time to sync them, and another program was reading: try again. */
+  readonly late?: boolean;
 }
 
 export class TableWorker {
@@ -15,6 +17,8 @@ export class TableWorker {
   readonly #applier: Applier;
   readonly #syncBytes: number;
   #bytes = 0;
+  /** A sync failed: the next may say that all is well with what the disk has lost (fsync(2)). The log has it. */
+  #distrusted = false;
 
   /** After `syncBytes` of records SQLite is synced, so that the log can begin anew. */
   constructor(db: Database.Database, syncBytes: number) {
@@ -26,13 +30,23 @@ export class TableWorker {
   turn(records: readonly Buffer[]): Turn {
     const applied = this.#applier.apply(records);
     this.#bytes += records.reduce((sum, { length }) => sum + length, 0);
-    if (this.#bytes < this.#syncBytes || !checkpoint(this.#db, 'PASSIVE')) return { applied };
+    if (this.#bytes < this.#syncBytes || this.#distrusted) return { applied };
+    if (!this.#checkpoint('PASSIVE')) return { applied, late: true };
     this.#bytes = 0;
     return { applied, synced: applied };
   }
 
-  /** False: what was applied is not synced, and the log is needed still. */
+  /** False: what was applied is not synced, and the log is needed still. Throws when SQLite cannot. */
   sync(): boolean {
-    return checkpoint(this.#db, 'TRUNCATE');
+    return this.#checkpoint('TRUNCATE') && !this.#distrusted;
+  }
+
+  #checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): boolean {
+    try {
+      return checkpoint(this.#db, mode);
+    } catch (error) {
+      this.#distrusted ||= sqliteCode(error)?.startsWith('SQLITE_IOERR') === true;
+      throw error;
+    }
   }
 }
