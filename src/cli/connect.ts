@@ -82,11 +82,12 @@ const REFUSED = /UNAUTHENTICATED|PERMISSION_DENIED|valid authentication credenti
 /** Why there is no connection to Temporal, and what to do about it. */
 export function noTemporal({ address }: TemporalPlace, error: unknown): CliError {
   const why = explain(error).replace(/\.$/, '');
-  const text = REFUSED.test(why)
+  const refused = REFUSED.test(why);
+  const text = refused
     ? `Temporal at ${address} refuses: ${why}. Correct TEMPORAL_API_KEY, TEMPORAL_TLS_… or the profile.`
     : `No answer from Temporal at ${address} (${why}). Is it running (keybrake dev)? ` +
       'Say where it is with --temporal-address or TEMPORAL_ADDRESS.';
-  return new CliError(text, { cause: error });
+  return new CliError(text, { cause: error, code: refused ? 'temporal_refused' : 'temporal_unreachable' });
 }
 
 /** Runs `work` with a control-plane client made from the environment. */

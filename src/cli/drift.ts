@@ -2,10 +2,9 @@
 import type { CallFilter, KeybrakeClient } from '../../proxy/client';
 import { formatUsd } from '../../proxy/contract';
 import type { DriftEnd, DriftFilter, DriftRow, DriftState, DriftTotal } from '../../proxy/drift/lines';
-import { hideSecrets } from '../redact';
 import { withProxy } from './connect';
-import { CliError, explain } from './errors';
-import { type Column, cells, print, table, tell, titles } from './output';
+import { CliError, tellError } from './errors';
+import { type Column, cells, print, table, titles } from './output';
 import { micros } from './parse';
 
 interface Format {
@@ -23,7 +22,7 @@ export async function reconcile(filter: CallFilter, { json, csv }: Format): Prom
   try {
     await compared(runOf(filter, csv === true), json === true);
   } catch (error) {
-    tell(`keybrake: could not be read: ${hideSecrets(explain(error))}`);
+    tellError(error, 'keybrake: could not be read: ');
     process.exitCode = EXIT_OF_DRIFT.unreadable;
   }
 }

@@ -1,19 +1,42 @@
 /** How a command ends: one clear message without a stack trace, and an exit code. */
 import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { CommanderError } from 'commander';
 import { KeybrakeApiError } from '../../proxy/client';
 import { StoreError } from '../../proxy/stores/store';
 import { hideSecrets } from '../redact';
+import { codeOf } from './errorCode';
 import { EXIT } from './exitCodes';
 
 /** A mistake of the person who typed, or something that they can put right. The message says how. */
 export class CliError extends Error {
   override readonly name = 'CliError';
+  /** For `--json`, where the cause has none. */
+  readonly code: string | undefined;
+
+  constructor(message: string, options: { readonly cause?: unknown; readonly code?: string } = {}) {
+    super(message, options);
+    this.code = options.code;
+  }
+}
+
+/** Whether the command line asks for JSON. Also what cannot be parsed may. */
+export function wantsJson(): boolean {
+  return process.argv.includes('--json');
+}
+
+/** Tells an error on stderr: in words, or with `--json` as one line of JSON. */
+export function tellError(error: unknown, prefix = 'keybrake: '): void {
+  const message = hideSecrets(explain(error));
+  const line = wantsJson() ? JSON.stringify({ error: { code: codeOf(error), message } }) : `${prefix}${message}`;
+  process.stderr.write(`${line}\n`);
 }
 
 /** Ends the process over an error. `KEYBRAKE_DEBUG=1` shows where it came from. */
 export function fail(error: unknown): never {
-  process.stderr.write(`keybrake: ${hideSecrets(explain(error))}\n`);
+  // Help and the version were asked for, and have been printed.
+  if (error instanceof CommanderError && error.exitCode === EXIT.ok) process.exit(EXIT.ok);
+  tellError(error);
   if (process.env['KEYBRAKE_DEBUG'] === '1' && error instanceof Error) {
     process.stderr.write(`${hideSecrets(stackOf(error))}\n`);
   }
@@ -26,6 +49,7 @@ export function explain(error: unknown): string {
   if (error instanceof WorkflowFailedError || error instanceof WorkflowUpdateFailedError) return explainFailure(error);
   if (error instanceof WorkflowExecutionAlreadyStartedError) return explainRunning(error);
   if (error instanceof CliError || isComplete(error)) return error.message;
+  if (error instanceof CommanderError) return explainUsage(error);
   if (!(error instanceof Error)) return String(error);
   const { code, details } = error as { code?: unknown; details?: unknown };
   // gRPC errors: the status text is in `details`, the message is wrapped twice.
@@ -36,6 +60,11 @@ export function explain(error: unknown): string {
 /** A failure of the ledger says all there is to say, where the message is a whole sentence. */
 function isComplete(error: unknown): error is StoreError {
   return error instanceof StoreError && error.message.endsWith('.');
+}
+
+/** A command that has others below it shows its help where none is named: in JSON there is no place for that. */
+function explainUsage({ code, message }: CommanderError): string {
+  return code === 'commander.help' ? 'Name a command: --help shows what there is.' : message.replace(/^error: /, '');
 }
 
 function explainApi(error: KeybrakeApiError): string {

@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { addAudit } from './audit';
 import { addDev } from './dev';
 import { addDoctor } from './doctor';
-import { fail } from './errors';
+import { fail, wantsJson } from './errors';
 import { addKeys } from './keys';
 import { addPause, addResume } from './pause';
 import { addProxy } from './proxy';
@@ -21,6 +21,7 @@ Start here:
   keybrake run billing.json                   run a file of records under a dollar cap
   keybrake doctor                             what is wrong, and what to do about it
 
+With --json, results are JSON on stdout, and an error is one line on stderr: {"error":{"code":"…","message":"…"}}.
 KEYBRAKE_URL and KEYBRAKE_API_KEY say where the proxy is; TEMPORAL_ADDRESS (or a profile) where Temporal is.`;
 
 function createProgram(): Command {
@@ -31,10 +32,19 @@ function createProgram(): Command {
     .enablePositionalOptions()
     .showHelpAfterError('(--help shows what there is)')
     .addHelpText('after', HELP);
+  if (wantsJson()) errorsAsJson(program);
   const running = [addDev, addProxy, addWorker, addSandbox];
   const runs = [addRun, addStatus, addRevoke, addPause, addResume, addRaise];
   for (const add of running.concat(runs, addKeys, addAudit, addDoctor)) add(program);
   return program;
+}
+
+/** What is wrong with the command line is told as JSON too, by {@link fail}. To be said before commands are added. */
+function errorsAsJson(program: Command): void {
+  program
+    .showHelpAfterError(false)
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined });
 }
 
 function version(): string {
