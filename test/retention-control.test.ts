@@ -67,6 +67,7 @@ describe('DELETE /vault/calls', () => {
     for (const query of [
       '',
       'older_than=23h',
+      'older_than=300000y',
       'older_than=86400',
       'older_than=-9d',
       'older_than=90d&label=x',

@@ -215,11 +215,14 @@ export const callsQuery = strict({
 /** A kind and, after the colon, the number of an event or the id of another row. */
 const PRUNE_CURSOR = new RegExp(`^(?:events:\\d{0,15}|(?!events)(?:${PRUNED_KINDS.join('|')}):[\\w/]{0,100})$`);
 
+const AGE_MS_MAX = 36_500 * DAY_MS;
+const isAge = (milliseconds: number) => milliseconds >= DAY_MS && milliseconds <= AGE_MS_MAX;
+
 export const pruneQuery = strict({
   older_than: z
     .string()
-    .refine((value) => (readDuration(value) ?? 0) >= DAY_MS, {
-      error: 'a text with its unit such as "90d"; at least 1d',
+    .refine((value) => isAge(readDuration(value) ?? 0), {
+      error: 'a text with its unit such as "90d"; from 1d to 36500d',
     })
     .openapi({ description: 'Only what ended longer ago, at least a day: text with a unit.', example: '90d' }),
   dry_run: optional(z.enum(['true', 'false']).openapi({ description: 'Only count what would be removed.' })),
