@@ -113,6 +113,11 @@ function ratesText(fx: Readonly<Record<string, number>>): string {
 /** The job's budget. The first issue makes it; a later one never changes it. */
 function jobOf(rows: Rows, now: number, jobId: string, terms: Terms): BudgetRow {
   const known = rows.get('budgets', jobBudgetId(jobId));
+  if (known?.cap_micros === null && terms.parentKeyId === null) {
+    // It began below another key. The caps of keys without one above would each be spent anew.
+    const message = `job ${jobId} has no cap yet, and a key's own is not the job's: PATCH /vault/jobs/${encodeURIComponent(jobId)} sets it`;
+    throw invalidRequest([{ path: 'usd_cap', message }]);
+  }
   if (known !== undefined) return known;
   if (terms.capMicros === null && terms.parentKeyId === null) {
     // A daily cap is the key's: each retry of the job, with a new key, would have the whole of it again.
