@@ -115,7 +115,8 @@ function jobOf(rows: Rows, now: number, jobId: string, terms: Terms): BudgetRow 
   const known = rows.get('budgets', jobBudgetId(jobId));
   if (known?.cap_micros === null && terms.parentKeyId === null) {
     // It began below another key. The caps of keys without one above would each be spent anew.
-    const message = `job ${jobId} has no cap yet, and a key's own is not the job's: PATCH /vault/jobs/${encodeURIComponent(jobId)} sets it`;
+    const path = `/vault/jobs/${encodeURIComponent(jobId)}`;
+    const message = `job ${jobId} has no cap yet, and a key's own is not the job's: PATCH ${path} sets it`;
     throw invalidRequest([{ path: 'usd_cap', message }]);
   }
   if (known !== undefined) return known;
