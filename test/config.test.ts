@@ -2,6 +2,7 @@ import { Writable } from 'node:stream';
 import { clientOptionsFromEnv, logLevelFromEnv, secretsFromEnv, workerOptionsFromEnv } from '../src/config';
 import { createLogger } from '../src/log';
 import { API_KEY, complaints, file, GOOD, LIVE, proxyOptions, TEST } from './support/config';
+import { CERTIFICATE, CERTIFICATE_KEY } from './support/tls';
 
 const WORKER_KEY = 'kb_worker_0123456789abcdef';
 
@@ -17,8 +18,8 @@ test('the defaults are loopback, port 8787, a SQLite file, and the account strip
 });
 
 test('every variable is read', () => {
-  const cert = file('cert.pem', '-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n');
-  const key = file('key.pem', '-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n');
+  const cert = file('cert.pem', CERTIFICATE);
+  const key = file('key.pem', CERTIFICATE_KEY);
   const options = proxyOptions({
     ...GOOD,
     KEYBRAKE_HOST: '0.0.0.0',

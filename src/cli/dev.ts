@@ -1,12 +1,12 @@
 /** `keybrake dev`: Temporal with its UI, stand-ins for the vendors, the proxy and a worker, in one terminal. */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import type { Command } from 'commander';
 import type { ProxyOptions } from '../../proxy/options';
 import { parseEnv } from 'node:util';
-import { logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
+import { folderProblem, logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
 import type { DevStack } from '../devStack';
 import { createLogger } from '../log';
 import { randomSecret } from '../secrets';
@@ -44,8 +44,9 @@ export function addDev(program: Command): void {
 }
 
 async function dev(flags: Flags): Promise<void> {
-  if (statSync(flags.sourceDir, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new CliError(`--source-dir names ${flags.sourceDir}, which is not a folder here: correct it, or make it.`);
+  const unfit = folderProblem(flags.sourceDir);
+  if (unfit !== undefined) {
+    throw new CliError(`--source-dir names ${flags.sourceDir}, ${unfit}: correct it, or make it.`);
   }
   const signalled = untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order');
   await mkdir(flags.dir, { recursive: true });

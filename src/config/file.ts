@@ -96,13 +96,16 @@ export function readConfigFile(env: Environment, complaints: Complaints): { file
   const empty: ConfigFile = { accounts: {}, fx_floors: {}, pacing: {}, prices: {}, vendors: {} };
   const named = read(env, 'KEYBRAKE_CONFIG');
   const path = named ?? DEFAULT_PATH;
-  const text = readText(path);
+  const { text, code } = readText(path);
   if (text === undefined) {
-    if (named === undefined) return { file: empty, draft: empty };
-    complaints.add('KEYBRAKE_CONFIG', `names ${path}, which cannot be read.`, 'Correct the path.');
+    if (named === undefined && code === 'ENOENT') return { file: empty, draft: empty };
+    const remedy = 'Correct the path, or who may read it.';
+    if (named !== undefined)
+      complaints.add('KEYBRAKE_CONFIG', `names ${path}, which cannot be read (${code}).`, remedy);
+    else complaints.add(path, `is there, but cannot be read (${code}).`, 'See who may read it, or take it away.');
     return { file: empty, draft: UNREADABLE };
   }
-  const given = parseYaml(path, text, complaints);
+  const given = withoutEmpty(parseYaml(path, text, complaints));
   if (given === undefined) return { file: empty, draft: UNREADABLE };
   const parsed = fileSchema.safeParse(given);
   const draft = parsed.success ? parsed.data : draftOf(given);
@@ -134,10 +137,19 @@ function parseYaml(path: string, text: string, complaints: Complaints): unknown 
   try {
     return (parse(text, { prettyErrors: false }) as unknown) ?? {};
   } catch (error) {
-    const [offset = 0] = (error as { pos?: readonly number[] }).pos ?? [];
+    const { code, pos: [offset = 0] = [] } = error as { code?: string; pos?: readonly number[] };
     const line = text.slice(0, offset).split('\n').length;
+    const [, key] = (code === 'DUPLICATE_KEY' && /^["']?([\w-]{1,64})/.exec(text.slice(offset))) || [];
+    if (key !== undefined) return complaints.add(path, `gives ${key} twice (line ${line}).`, 'Keep one.');
     return complaints.add(path, `is not YAML (line ${line}).`, 'Correct it.');
   }
+}
+
+/** A section that is left empty is one that is not there. */
+function withoutEmpty(given: unknown): unknown {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return given;
+  const entries = Object.entries(given as Readonly<Record<string, unknown>>);
+  return Object.fromEntries(entries.filter(([name, value]) => value !== null || !(name in fileSchema.shape)));
 }
 
 function complainOf(path: string, issue: z.core.$ZodIssue, complaints: Complaints): void {

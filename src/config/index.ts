@@ -1,5 +1,4 @@
 /** The environment, read once and checked: a wrong setting stops the start with the whole list of complaints. */
-import { statSync } from 'node:fs';
 import { unescape } from 'node:querystring';
 import { CAP_USD_MAX, type Micros, usdToMicros } from '../../proxy/contract';
 import type { KeybrakeClientOptions } from '../../proxy/client';
@@ -9,10 +8,12 @@ import { readAccounts } from './accounts';
 import { Complaints } from './complaints';
 import { readConfigFile } from './file';
 import { vendorSettings } from './prices';
+import { folderProblem } from './folder';
 import { readCallbackUrl, readPort, readProxyUrl, readTls } from './network';
 import { type Environment, checkNames, read } from './variables';
 
 export { type Complaint, ConfigError } from './complaints';
+export { folderProblem } from './folder';
 export { type Environment, VARIABLES } from './variables';
 
 const DEFAULT_HOST = '127.0.0.1';
@@ -28,7 +29,8 @@ export function proxyOptionsFromEnv(env: Environment): Omit<ProxyOptions, 'logge
   const complaints = new Complaints();
   checkNames(env, complaints);
   readLogLevel(env, complaints);
-  const host = read(env, 'KEYBRAKE_HOST') ?? DEFAULT_HOST;
+  // In brackets, as it stands in addresses.
+  const host = (read(env, 'KEYBRAKE_HOST') ?? DEFAULT_HOST).replace(/^\[(.*)\]$/, '$1');
   const port = readPort(env, 'KEYBRAKE_PORT', complaints) ?? DEFAULT_PORT;
   const publicUrl = readProxyUrl(env, complaints);
   const callbackUrl = readCallbackUrl(env, complaints);
@@ -97,9 +99,9 @@ export function workerOptionsFromEnv(env: Environment): WorkerSettings {
   const url = readClientUrl(env, complaints);
   const workerKey = readRoleKey(env, 'KEYBRAKE_WORKER_KEY', complaints, REQUIRED);
   const sourceDir = read(env, 'KEYBRAKE_SOURCE_DIR') ?? process.cwd();
-  if (statSync(sourceDir, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    complaints.add('KEYBRAKE_SOURCE_DIR', `names ${sourceDir}, which is not a folder here.`, 'Correct it, or make it.');
-  }
+  const unfit = folderProblem(sourceDir);
+  if (unfit !== undefined)
+    complaints.add('KEYBRAKE_SOURCE_DIR', `names ${sourceDir}, ${unfit}.`, 'Correct it, or make it.');
   complaints.check();
   return { url, workerKey: workerKey ?? '', sourceDir };
 }
@@ -151,7 +153,10 @@ function readStore(env: Environment, complaints: Complaints): string {
     if (!URL.canParse(store) || new URL(store).pathname.length < 2) {
       complaints.add('KEYBRAKE_STORE', 'names no database.', 'Write it like postgres://user@host:5432/database.');
     }
-  } else if (!/^sqlite:./.test(store)) {
+  } else if (/^sqlite:\s*(?::memory:)?$/.test(store)) {
+    const problem = 'is not a file: what was spent would be forgotten at the end of the process.';
+    complaints.add('KEYBRAKE_STORE', problem, 'Name one, like sqlite:./keybrake.db.');
+  } else if (!store.startsWith('sqlite:')) {
     const remedy = 'Write it like sqlite:./keybrake.db (one proxy), or postgres://user@host/database (several).';
     complaints.add('KEYBRAKE_STORE', 'is not a store.', remedy);
   }

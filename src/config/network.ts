@@ -1,8 +1,10 @@
 /** Addresses: what is loopback, what may be plain text, and where a vendor secret may go. */
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
+import { createSecureContext } from 'node:tls';
 import type { Complaints } from './complaints';
-import { type Environment, read } from './variables';
+import { type Environment, isServiceLink, read } from './variables';
 
 /** Does the host name this machine only? */
 export function isLoopback(host: string): boolean {
@@ -13,7 +15,8 @@ export function isLoopback(host: string): boolean {
 /** Reads a whole number of a port. */
 export function readPort(env: Environment, name: string, complaints: Complaints): number | undefined {
   const text = read(env, name);
-  if (text === undefined) return undefined;
+  // A Service `keybrake` of Kubernetes is told of under the name of the setting.
+  if (text === undefined || isServiceLink(name, text)) return undefined;
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
   return complaints.add(name, 'is not a port.', 'Give a whole number from 0 (any free port) to 65535.');
 }
@@ -74,24 +77,73 @@ export function readTls(
       'Set KEYBRAKE_TLS_CERT and KEYBRAKE_TLS_KEY, or KEYBRAKE_ALLOW_PLAINTEXT=1 behind something that ends TLS.',
     );
   }
-  return cert === undefined || key === undefined ? undefined : { cert, key };
+  if (cert === undefined || key === undefined || !checkPair(cert, key, complaints)) return undefined;
+  return { cert, key };
+}
+
+/** What the server would stumble over when it starts. */
+function checkPair(cert: string, key: string, complaints: Complaints): boolean {
+  const certificate = made(() => new X509Certificate(cert));
+  const privateKey = made(() => createPrivateKey(key));
+  if (certificate.value === undefined) {
+    const problem = 'names a file whose certificate cannot be read.';
+    complaints.add('KEYBRAKE_TLS_CERT', problem, 'Give the PEM of the certificate, and of those above it.');
+  }
+  if (privateKey.value === undefined) {
+    const encrypted = /ENCRYPTED/.test(key);
+    const problem = encrypted ? 'names a key that is encrypted.' : 'names a file whose private key cannot be read.';
+    complaints.add('KEYBRAKE_TLS_KEY', problem, 'Give the key in plain PEM: openssl pkey -in KEY -out PLAIN');
+  }
+  if (certificate.value === undefined || privateKey.value === undefined) return false;
+  return checkFit(certificate.value, privateKey.value, { cert, key }, complaints);
+}
+
+function checkFit(
+  certificate: X509Certificate,
+  privateKey: KeyObject,
+  pair: { readonly cert: string; readonly key: string },
+  complaints: Complaints,
+): boolean {
+  if (!certificate.checkPrivateKey(privateKey)) {
+    const remedy = 'Give the key of the first certificate in the file, or put that first.';
+    complaints.add('KEYBRAKE_TLS_KEY', 'is not the key of the certificate that KEYBRAKE_TLS_CERT names.', remedy);
+    return false;
+  }
+  const { code } = made(() => createSecureContext(pair));
+  if (code === undefined) return true;
+  complaints.add('KEYBRAKE_TLS_CERT', `cannot be used with its key (${code}).`, 'Give another pair.');
+  return false;
+}
+
+function made<T>(make: () => T): { value: T; code?: never } | { value?: never; code: string } {
+  try {
+    return { value: make() };
+  } catch (error) {
+    return { code: (error as NodeJS.ErrnoException).code ?? 'no reason given' };
+  }
 }
 
 function readPem(env: Environment, name: string, label: string, complaints: Complaints): string | undefined {
   const path = read(env, name);
   if (path === undefined) return undefined;
-  const text = readText(path);
-  if (text === undefined) return complaints.add(name, `names ${path}, which cannot be read.`, 'Correct the path.');
+  const { text, code } = readText(path);
+  if (text === undefined) {
+    return complaints.add(
+      name,
+      `names ${path}, which cannot be read (${code}).`,
+      'Correct the path, or who may read it.',
+    );
+  }
   if (text.includes(`${label}-----`)) return text;
   return complaints.add(name, `names ${path}, which holds no PEM ${label.toLowerCase()}.`, 'Correct the path.');
 }
 
-/** The text of a file, or undefined when it cannot be read. */
-export function readText(path: string): string | undefined {
+/** The text of a file, or the system's code of why it cannot be read. */
+export function readText(path: string): { text: string; code?: never } | { text?: never; code: string } {
   try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
+    return { text: readFileSync(path, 'utf8') };
+  } catch (error) {
+    return { code: (error as NodeJS.ErrnoException).code ?? String(error) };
   }
 }
 

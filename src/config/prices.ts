@@ -49,8 +49,8 @@ const twilio = z.strictObject({
 });
 
 export const pricesSchema = z.strictObject({
-  twilio: twilio.optional(),
-  resend: z.strictObject({ email: usd.optional() }).optional(),
+  twilio: twilio.nullish(),
+  resend: z.strictObject({ email: usd.optional() }).nullish(),
 });
 
 const header = z

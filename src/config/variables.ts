@@ -47,7 +47,7 @@ const SWITCHES: readonly Variable[] = ['KEYBRAKE_ALLOW_PLAINTEXT', 'KEYBRAKE_DEB
 export function checkNames(env: Environment, complaints: Complaints): void {
   const known = Object.keys(VARIABLES);
   for (const name of Object.keys(env)) {
-    if (!name.startsWith('KEYBRAKE_') || known.includes(name)) continue;
+    if (!name.startsWith('KEYBRAKE_') || known.includes(name) || isServiceLink(name, env[name] ?? '')) continue;
     const near = nearestName(name, known);
     complaints.add(name, 'is not a setting.', near === undefined ? 'Unset it.' : `Did you mean ${near}?`);
   }
@@ -55,6 +55,29 @@ export function checkNames(env: Environment, complaints: Complaints): void {
     if (['0', '1'].includes(read(env, name) ?? '0')) continue;
     complaints.add(name, 'is neither 1 nor 0.', 'Set it to 1, or unset it.');
   }
+}
+
+const IP = String.raw`(?:[\d.]+|\[?[\da-f:.]+\]?)`;
+const LINK = `(?:tcp|udp|sctp)://${IP}:\\d{1,5}`;
+/** What Kubernetes puts into every container of a namespace for a Service `keybrake`, or `keybrake-…`: name, value. */
+const SERVICE_LINKS = (
+  [
+    ['SERVICE_HOST', IP],
+    ['SERVICE_PORT(?:_[A-Z0-9_]+)?', String.raw`\d{1,5}`],
+    ['PORT', LINK],
+    [String.raw`PORT_\d{1,5}_(?:TCP|UDP|SCTP)`, LINK],
+    [String.raw`PORT_\d{1,5}_(?:TCP|UDP|SCTP)_PROTO`, 'tcp|udp|sctp'],
+    [String.raw`PORT_\d{1,5}_(?:TCP|UDP|SCTP)_PORT`, String.raw`\d{1,5}`],
+    [String.raw`PORT_\d{1,5}_(?:TCP|UDP|SCTP)_ADDR`, IP],
+  ] as const
+).map(([name, value]) => ({
+  name: new RegExp(`^KEYBRAKE(?:_[A-Z0-9]+)*_${name}$`),
+  value: new RegExp(`^(?:${value})$`),
+}));
+
+/** Is it nobody's setting, but an address that Kubernetes tells of a Service? */
+export function isServiceLink(name: string, value: string): boolean {
+  return SERVICE_LINKS.some((link) => link.name.test(name) && link.value.test(value));
 }
 
 /** The value of a variable; an empty one counts as unset. */
