@@ -11,7 +11,8 @@ import {
   randomBytes,
   timingSafeEqual,
 } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { afterwards } from './afterwards';
 import { fewRandomBytes } from './ids';
 import type { MetaRow } from './stores/tables';
@@ -134,13 +135,26 @@ function mac(key: Buffer, keyId: string): string {
   return createHmac('sha256', key).update(keyId).digest('hex').slice(0, 40);
 }
 
-/** Makes the master key file of a new ledger, with mode 0600. */
+/** Makes the master key file of a new ledger, with mode 0600. It is whole and durable, or it is not there. */
 export function makeMasterKeyFile(path: string): void {
   // `wx`: of two processes that start at once only one makes the file.
   const file = openSync(path, 'wx', 0o600);
-  writeSync(file, `${randomBytes(32).toString('base64url')}\n`);
-  fsyncSync(file);
-  closeSync(file);
+  try {
+    writeFileSync(file, `${randomBytes(32).toString('base64url')}\n`);
+    fsyncSync(file);
+  } catch (error) {
+    rmSync(path, { force: true });
+    throw error;
+  } finally {
+    closeSync(file);
+  }
+  // Else it can be gone after a power cut, and the ledger that was made with it is not.
+  const folder = openSync(dirname(resolve(path)), 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
 }
 
 /** Reads the master key file beside a SQLite ledger. */

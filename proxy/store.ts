@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync, statSync } from 'node:fs';
 import type { ProxyOptions } from './options';
 import { makeMasterKeyFile, MASTER_CHECK, masterKeyFile } from './seal';
 import { openPostgres } from './stores/postgres/postgres';
@@ -40,23 +40,38 @@ export async function openStore({
   if (masterKeys === undefined) {
     throw new Error('Postgres needs master keys, the same for every process: set KEYBRAKE_MASTER_KEY.');
   }
-  return { store: await openPostgres(name, (text) => logger.warn(text)), masterKeys, keysFrom: SETTING };
+  const store = await openPostgres(name, (text) => logger.warn(text)).catch((cause: unknown) => {
+    const why = (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, '');
+    throw new StoreError(`The ledger at ${placeOf(name)} cannot be opened: ${why}. See KEYBRAKE_STORE.`, { cause });
+  });
+  return { store, masterKeys, keysFrom: SETTING };
+}
+
+/** Without the user's name and password. */
+function placeOf(address: string): string {
+  const { host, pathname } = URL.canParse(address) ? new URL(address) : { host: 'the address', pathname: '' };
+  return `${host}${pathname}`;
 }
 
 /** The keys in the file beside a ledger. It is made for a new ledger only: to another one a new key is a wrong one. */
 async function keysBeside(ledger: string, store: Store): Promise<Omit<Opened, 'store'>> {
   const path = `${ledger}.keys`;
-  if (!existsSync(path)) {
+  const isEmpty = existsSync(path) && statSync(path).size === 0;
+  if (isEmpty || !existsSync(path)) {
     let isNew = true;
     // Not whether the file is there: a start that ended before it had a key has left a ledger that is new still.
     await store.commit((rows) => void (isNew = rows.get('meta', MASTER_CHECK) === undefined));
-    if (!isNew) {
+    if (!isNew && !isEmpty) {
       throw new Error(
         `The ledger ${ledger} is there, but its master key file ${path} is not, and ${SETTING} is not set: ` +
           `restore the file, or set ${SETTING} to its content.`,
       );
     }
-    makeMasterKeyFile(path);
+    // A first start that could not write it, on a disk that was full, has left nothing that needs it.
+    if (isNew) {
+      rmSync(path, { force: true });
+      makeMasterKeyFile(path);
+    }
   }
   return { masterKeys: masterKeyFile(path), keysFrom: `The master key file ${path}` };
 }

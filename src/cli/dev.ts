@@ -51,7 +51,8 @@ async function dev(flags: Flags): Promise<void> {
   const signalled = untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order');
   await mkdir(flags.dir, { recursive: true });
   const keys = await readOrMakeKeys(join(flags.dir, 'dev.env'));
-  const live: { readonly proxy?: LiveOptions } = flags.live === true ? { proxy: liveAccounts(keys) } : {};
+  const live: { readonly proxy?: LiveOptions } =
+    flags.live === true ? { proxy: liveOptions({ ...process.env, ...keys }) } : {};
   const logger = createLogger({
     level: logLevelFromEnv(process.env, 'warn'),
     secrets: [
@@ -90,13 +91,26 @@ async function dev(flags: Flags): Promise<void> {
   }
 }
 
-/** The real accounts, checked as `keybrake proxy` checks them. */
-function liveAccounts(keys: DevKeys): LiveOptions {
-  const { accounts, fxFloor = {}, prices = {}, vendors = {} } = proxyOptionsFromEnv({ ...process.env, ...keys });
-  return { accounts, fxFloor, prices, vendors };
-}
+/** What is dev's own (addresses, ledger, keys) is left out. */
+const LIVE = [
+  'accounts',
+  'fxFloor',
+  'prices',
+  'vendors',
+  'workerMaxMicros',
+  'paceWaitMs',
+  'paceQueueMax',
+  'callbackUrl',
+] as const satisfies readonly (keyof ProxyOptions)[];
 
-type LiveOptions = Pick<ProxyOptions, 'accounts' | 'fxFloor' | 'prices' | 'vendors'>;
+type LiveOptions = Pick<ProxyOptions, (typeof LIVE)[number]>;
+
+/** The real accounts and all that bounds the calls to them, checked as `keybrake proxy` checks them. */
+export function liveOptions(env: Readonly<Record<string, string | undefined>>): LiveOptions {
+  const options = proxyOptionsFromEnv(env);
+  const given = LIVE.filter((name) => options[name] !== undefined).map((name) => [name, options[name]] as const);
+  return Object.fromEntries(given) as unknown as LiveOptions;
+}
 
 interface DevKeys {
   readonly KEYBRAKE_API_KEY: string;

@@ -3,12 +3,22 @@ import { CliError } from './errors';
 import { EXIT_AT } from './exitCodes';
 import { tell } from './output';
 
-/** What has been started, or why it could not have its port. `remedy` says which setting chooses another. */
+const HOST_PROBLEMS: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'has no address',
+  EAI_AGAIN: 'has no address that could be found out now',
+  EADDRNOTAVAIL: 'is no address of this machine',
+};
+
+/** What has been started, or why it could not have its host or port. `remedy` says which setting chooses another port. */
 export async function listening<T>(started: Promise<T>, remedy: string): Promise<T> {
   try {
     return await started;
   } catch (error) {
-    const { code, address, port } = error as { code?: unknown; address?: string; port?: number };
+    const { code, hostname, address, port } = error as NodeJS.ErrnoException & { [name: string]: string | undefined };
+    const host = HOST_PROBLEMS[code ?? ''];
+    if (host !== undefined) {
+      throw new CliError(`The host ${hostname ?? address} ${host}: correct KEYBRAKE_HOST.`, { cause: error });
+    }
     if (port === undefined || (code !== 'EADDRINUSE' && code !== 'EACCES')) throw error;
     const problem = code === 'EACCES' ? 'may not be used' : 'is taken by another program';
     throw new CliError(`Port ${port} of ${address} ${problem}. ${remedy}`, { cause: error });
