@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { REFUSALS } from '../proxy/contract';
+import { VARIABLES } from '../src/config';
 
 const root = join(__dirname, '..');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
@@ -31,6 +32,12 @@ describe('the README', () => {
     const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path]) => path ?? '');
     expect(links.length).toBeGreaterThan(3);
     expect(links.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+  });
+
+  test('names every variable', () => {
+    // Those of Twilio and Resend are told beside Stripe's.
+    const names = Object.keys(VARIABLES).map((name) => name.replace(/_(?:TWILIO|RESEND)_/, '_STRIPE_'));
+    expect(names.filter((name) => !readme.includes(`\`${name}\``) && !readme.includes(`\`${name}=1\``))).toEqual([]);
   });
 
   test('names every import path of the package', () => {

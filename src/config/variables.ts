@@ -1,4 +1,4 @@
-/** Every environment variable that Keybrake reads. The README's table is printed from these rows. */
+/** Every variable `KEYBRAKE_…`. The help of `keybrake proxy` and `worker` prints these rows; the README names each. */
 import type { Complaints } from './complaints';
 import { nearestName } from '../../proxy/nearest';
 
