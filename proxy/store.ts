@@ -3,6 +3,7 @@ import type { ProxyOptions } from './options';
 import { makeMasterKeyFile, MASTER_CHECK, masterKeyFile } from './seal';
 import { openPostgres } from './stores/postgres/postgres';
 import { openSqlite } from './stores/sqlite';
+import { ledgerPath } from './stores/sqlite/place';
 import { type Store, StoreError } from './stores/store';
 
 interface Opened {
@@ -55,7 +56,9 @@ function placeOf(address: string): string {
 
 /** The keys in the file beside a ledger. It is made for a new ledger only: to another one a new key is a wrong one. */
 async function keysBeside(ledger: string, store: Store): Promise<Omit<Opened, 'store'>> {
-  const path = `${ledger}.keys`;
+  // Beside a link to the ledger, where it was made by that name, or beside its file.
+  const path =
+    [ledger, ledgerPath(ledger)].map((name) => `${name}.keys`).find(existsSync) ?? `${ledgerPath(ledger)}.keys`;
   const isEmpty = existsSync(path) && statSync(path).size === 0;
   if (isEmpty || !existsSync(path)) {
     let isNew = true;

@@ -1,5 +1,6 @@
 /** The SQLite store among other programs, and on a disk that fails: it loses nothing, and takes nothing that it could lose. */
-import { rmSync, statSync, truncateSync } from 'node:fs';
+import { chmodSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
 import { openSqlite } from '../proxy/stores/sqlite';
 import { encodeRecord } from '../proxy/stores/sqlite/record';
 import { appliedIn, connect } from '../proxy/stores/sqlite/schema';
@@ -87,4 +88,54 @@ test('without the file of its lock a ledger takes no more holds', async () => {
   await until('the store has noticed', () => !store.acceptsHolds() || undefined);
   await expect(store.ping()).rejects.toThrow(/was moved/);
   await store.close();
+});
+
+test('a link to a ledger is the same ledger: one lock, one log, and nothing more once it names another', async () => {
+  const path = newPath();
+  const folder = join(path, '..');
+  const link = join(folder, 'link.db');
+  // To a file that is not there yet.
+  symlinkSync('ledger.db', link);
+  const store = openSqlite(link);
+  expect(() => openSqlite(path)).toThrow(/open in another process/);
+  await put(store, 'a', 'b');
+  expect(readdirSync(folder).filter((name) => name.startsWith('link'))).toEqual(['link.db']);
+  expect(store.acceptsHolds()).toBe(true);
+  rmSync(link);
+  symlinkSync('other.db', link);
+  await until('the store has noticed', () => !store.acceptsHolds() || undefined);
+  await store.close();
+  const again = openSqlite(path);
+  expect(await valuesIn(again, ['a'])).toEqual({ a: 'b' });
+  await again.close();
+});
+
+test('a log beside a link to a ledger, of an earlier version that died, is not passed over', async () => {
+  const path = newPath();
+  const store = openSqlite(path);
+  await put(store, 'a', 'b');
+  const copy = crashed(path);
+  await store.close();
+  const link = join(copy, '../link.db');
+  symlinkSync(copy, link);
+  for (const log of ['-log.0', '-log.1']) renameSync(`${copy}${log}`, `${link}${log}`);
+  expect(() => openSqlite(link)).toThrow(/its log stands beside the link: move/);
+  for (const log of ['-log.0', '-log.1']) renameSync(`${link}${log}`, `${copy}${log}`);
+  const again = openSqlite(link);
+  expect(await valuesIn(again, ['a'])).toEqual({ a: 'b' });
+  await again.close();
+});
+
+test('nobody else may read a new ledger, its log or its lock; the mode of one that is there is left', async () => {
+  const path = newPath();
+  const store = openSqlite(path);
+  await put(store, 'a', 'b');
+  await store.listKeys({ limit: 1 });
+  const files = readdirSync(join(path, '..'));
+  expect(files).toEqual(expect.arrayContaining(['ledger.db', 'ledger.db-wal', 'ledger.db-lock', 'ledger.db-log.0']));
+  for (const name of files) expect([name, statSync(join(path, '..', name)).mode & 0o777]).toEqual([name, 0o600]);
+  await store.close();
+  chmodSync(path, 0o640);
+  await openSqlite(path).close();
+  expect(statSync(path).mode & 0o777).toBe(0o640);
 });

@@ -1,5 +1,5 @@
 /** What does not start says which setting it is about, and leaves nothing behind that stops the next start. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -29,6 +29,15 @@ test('a first start that could not write its master key, as on a full disk, does
   writeFileSync(`${ledger}.keys`, '');
   await expect(startProxy({ ...OPTIONS, store: `sqlite:${ledger}` })).rejects.toThrow(/\.keys is empty: restore it/);
   expect(existsSync(`${ledger}.keys`)).toBe(true);
+});
+
+test('the master key of a ledger is found by every name of it', async () => {
+  const [ledger, link] = [join(folder, 'named.db'), join(folder, 'link.db')];
+  symlinkSync(ledger, link);
+  for (const name of [link, ledger, link]) await (await startProxy({ ...OPTIONS, store: `sqlite:${name}` })).close();
+  // As an earlier version made it.
+  renameSync(`${ledger}.keys`, `${link}.keys`);
+  await (await startProxy({ ...OPTIONS, store: `sqlite:${link}` })).close();
 });
 
 test('a Postgres that does not answer is named with its setting, and without its password', async () => {

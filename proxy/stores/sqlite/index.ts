@@ -4,7 +4,7 @@
  * into them when a ledger is opened that was not closed.
  */
 import assert from 'node:assert';
-import { statfsSync, statSync } from 'node:fs';
+import { existsSync, statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type Database from 'better-sqlite3';
 import { callsSql, COUNT_LATE, keysSql, lateSql, oldSql, type Sql } from '../listings';
@@ -15,6 +15,7 @@ import { type KeyRow, type LateRow, type RowTypes, TABLES, type TableName } from
 import { WorkingSet } from '../workingSet';
 import { Backlog } from './backlog';
 import { Log, logPaths, readLog } from './log';
+import { ledgerPath, nameOf } from './place';
 import { encodeRecord, LAYOUTS } from './record';
 import { appliedIn, checkpoint, lock, lockPath, openLedger, sqliteCode } from './schema';
 import { TableWorker } from './turn';
@@ -43,12 +44,19 @@ const SIZES: Sizes = { logFileBytes: 16 * MIB, syncBytes: 8 * MIB, ownBytesMax: 
  * Opens, or makes, the ledger file. Throws {@link StoreError} when another process has it open, when it was written
  * by a newer version, when it cannot be written, or when its log is not of one time with it.
  */
-export function openSqlite(path: string, sizes = SIZES): Store {
+export function openSqlite(given: string, sizes = SIZES): Store {
+  const path = ledgerPath(given);
+  const link = nameOf(given);
+  if (link !== path && logPaths(link).some((log) => existsSync(log))) {
+    throw new StoreError(
+      `The ledger ${given} is a link to ${path}, and its log stands beside the link: move ${link}-log.* to ${path}-log.*`,
+    );
+  }
   const locked = lock(path);
   let db: Database.Database | undefined;
   try {
     db = openLedger(path);
-    return storeOn(path, locked, db, recoverTables(path, db), sizes);
+    return storeOn({ path, link }, locked, db, recoverTables(path, db), sizes);
   } catch (cause) {
     db?.close();
     locked.close();
@@ -66,7 +74,7 @@ function recoverTables(path: string, db: Database.Database): number {
 }
 
 function storeOn(
-  path: string,
+  { path, link }: { readonly path: string; readonly link: string },
   locked: Database.Database,
   db: Database.Database,
   seqBefore: number,
@@ -78,8 +86,8 @@ function storeOn(
   const select = prepare(db);
   const recent = new Recent();
   const unapplied = new Unapplied();
-  // Without the lock's file another process would think itself alone.
-  const files = [path, ...logPaths(path), lockPath(path)];
+  // Without the lock's file another process would think itself alone; a link may come to name another file.
+  const files = [link, path, ...logPaths(path), lockPath(path)];
   const places = files.map(placeOf);
   const backlog = new Backlog({
     path,

@@ -1,5 +1,5 @@
 /** Opens the ledger file, makes its tables, and holds the lock that keeps other processes out. */
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type Database from 'better-sqlite3';
 import { StoreError } from '../store';
@@ -22,7 +22,7 @@ export function lockPath(ledger: string): string {
 export function lock(path: string): Database.Database {
   return opening(
     path,
-    () => new Driver(lockPath(path), { timeout: 2_000 }),
+    () => newDriver(lockPath(path), 2_000),
     (db) => db.exec('BEGIN EXCLUSIVE'),
   );
 }
@@ -44,7 +44,7 @@ const WAL_BYTES_MAX = 64 * 1024 * 1024;
 
 /** One more connection to a ledger that is open. */
 export function connect(path: string): Database.Database {
-  const db = new Driver(path, { timeout: 1_000 });
+  const db = newDriver(path, 1_000);
   // A commit writes whole pages, and many of ours hold one changed row.
   db.pragma('page_size = 2048');
   db.pragma('journal_mode = WAL');
@@ -56,6 +56,16 @@ export function connect(path: string): Database.Database {
   // KiB. SQLite goes through the whole cache at most commits (pcache1Truncate); the system's own cache has the rest.
   db.pragma('cache_size = -4096');
   return db;
+}
+
+/** A file that is made is for nobody else to read; what SQLite puts beside it has its mode. */
+function newDriver(path: string, timeoutMs: number): Database.Database {
+  try {
+    closeSync(openSync(path, 'a', 0o600));
+  } catch {
+    // SQLite says why, in its own words.
+  }
+  return new Driver(path, { timeout: timeoutMs });
 }
 
 /** Brings all that was committed into the ledger's file, synced. False: a reader was in the way, try again later. */
