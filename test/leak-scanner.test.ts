@@ -1,6 +1,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import * as fc from 'fast-check';
 import { scanFile, scanHistory, scanText } from '../src/testing/scan';
 import { loadDriver } from '../proxy/stores/sqlite/driver';
@@ -143,4 +144,37 @@ test('a database and its WAL are searched as they are on disk', async () => {
   expect(await scanFile(`${path}-wal`, { secrets })).not.toEqual([]);
   db.close();
   expect(await scanFile(path, { secrets })).not.toEqual([]);
+});
+
+test('a vault key in UTF-16 or in hex is found like any secret', async () => {
+  for (const encoding of ['utf16le', 'hex'] as const) {
+    const text = Buffer.from(`before ${VAULT_KEY} after`, encoding === 'hex' ? 'utf8' : encoding);
+    const bytes = encoding === 'hex' ? Buffer.from(text.toString('hex')) : text;
+    expect(scanText(bytes).map(({ what }) => what)).toEqual(['vault key']);
+    expect(scanHistory(event({ details: bytes })).map(({ what }) => what)).toContain('vault key');
+  }
+});
+
+test('what was compressed is searched: a payload, and a log that was rotated', async () => {
+  const packed = gzipSync(`{"key":"${VAULT_KEY}","secret":${JSON.stringify(SECRET)}}`);
+  const encoded = { metadata: { encoding: Buffer.from('binary/gzip') }, data: packed };
+  const inJson = { metadata: {}, data: packed.toString('base64') };
+  for (const found of [encoded, inJson]) {
+    const whats = scanHistory(event({ input: found }), { secrets }).map(({ what }) => what);
+    expect(new Set(whats)).toEqual(new Set(['vault key', 'secret 1']));
+  }
+  expect(scanText(packed).map(({ what }) => what)).toEqual(['vault key']);
+  const path = join(folder, 'worker.log.gz');
+  writeFileSync(path, gzipSync(`${'x'.repeat(3 << 20)} ${VAULT_KEY}\n`));
+  expect((await scanFile(path)).map(({ what }) => what)).toEqual(['vault key']);
+});
+
+test('what is nested deeper than is looked is a finding, not clean', () => {
+  let nested: unknown = { key: VAULT_KEY };
+  for (let depth = 0; depth < 40; depth += 1) nested = { nested };
+  expect(scanHistory(event({ nested })).map(({ what }) => what)).toEqual(['too deep to be searched']);
+});
+
+test('a pattern is searched everywhere, whatever its flags', () => {
+  expect(scanText('cus_1 and cus_2', { patterns: [/cus_\d/] })).toHaveLength(2);
 });

@@ -38,6 +38,7 @@ test('the master key of a ledger is found by every name of it', async () => {
   // As an earlier version made it.
   renameSync(`${ledger}.keys`, `${link}.keys`);
   await (await startProxy({ ...OPTIONS, store: `sqlite:${link}` })).close();
+  expect(existsSync(`${ledger}.keys`)).toBe(false);
 });
 
 test('a Postgres that does not answer is named with its setting, and without its password', async () => {

@@ -1,10 +1,13 @@
 /** For tests of your own pipelines: the real proxy, a stand-in vendor, a Temporal dev server, and a leak scanner. */
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startProxy } from '../../proxy';
 import { KeybrakeClient } from '../../proxy/client';
 import type { ProxyOptions, RunningProxy } from '../../proxy/options';
+import { logPaths } from '../../proxy/stores/sqlite/log';
+import { ledgerPath } from '../../proxy/stores/sqlite/place';
 import { createLogger } from '../log';
 import { sandboxAccounts } from '../sandboxAccounts';
 import { randomSecret } from '../secrets';
@@ -27,12 +30,14 @@ export interface TestProxyOptions extends Partial<ProxyOptions> {
 export interface TestProxy extends RunningProxy {
   readonly apiKey: string;
   readonly workerKey: string;
-  /** Stripe's secret: what must not be found anywhere. */
+  /** The secret of the account `stripe`: what must not be found anywhere. */
   readonly secret: string;
-  /** The secrets of all accounts. */
+  /** What must never show up anywhere: the secrets of all accounts, and both role keys. */
   readonly secrets: readonly string[];
-  /** The SQLite file of the ledger. */
+  /** The SQLite file of the ledger that is made here; with `store` given, no file. */
   readonly dbPath: string;
+  /** The files that hold the ledger now, while it is open: what was committed last is not in the first. None on Postgres. */
+  ledgerFiles(): string[];
   /** The control plane, as admin. */
   readonly client: KeybrakeClient;
 }
@@ -68,18 +73,26 @@ export async function startProxyForTests({
     await proxy.close();
     await rm(folder, { recursive: true, force: true });
   };
-  const secrets = Object.values(accounts).map((account) => account.secret);
+  const secrets = [...Object.values(accounts).map((account) => account.secret), apiKey, workerKey];
+  const store = options.store ?? `sqlite:${dbPath}`;
   return {
     url: proxy.url,
     port: proxy.port,
     apiKey,
     workerKey,
-    secret: own.stripe.secret,
+    secret: accounts['stripe']?.secret ?? own.stripe.secret,
     secrets,
     dbPath,
+    ledgerFiles: () => ledgerFiles(store),
     client,
     close,
   };
+}
+
+function ledgerFiles(store: string): string[] {
+  if (!store.startsWith('sqlite:')) return [];
+  const path = ledgerPath(store.slice('sqlite:'.length));
+  return [path, `${path}-wal`, ...logPaths(path)].filter((file) => existsSync(file));
 }
 
 function pacedBy(accounts: ProxyOptions['accounts'], maxRps: number | undefined): ProxyOptions['accounts'] {

@@ -2,12 +2,19 @@
  * Looks for secrets where none may be: Temporal histories, database files, logs. Findings name the place and never
  * quote the secret, so that a failing test does not leak it either.
  */
-import { createReadStream } from 'node:fs';
+import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { createGunzip, gunzipSync } from 'node:zlib';
 
 /** The default pattern: a vault key, `vk_` and at least 20 characters. */
 const VAULT_KEY_PATTERN = /vk_[A-Za-z0-9_]{20,}/g;
+/** The same in UTF-16, and in hex. */
+const VAULT_KEY_UTF16 = /v\0k\0_\0(?:[A-Za-z0-9_]\0){20}/g;
+const VAULT_KEY_HEX = /766b5f(?:3[0-9]|[46][1-9a-f]|[57][0-9a]|5f){20}/gi;
 /** How deep payloads in payloads are decoded. */
 const DEPTH_MAX = 24;
+/** Of what is compressed, so many bytes are searched. */
+const UNPACKED_BYTES_MAX = 64 * 1024 * 1024;
 /** Shorter lists of small numbers are numbers. */
 const BYTES_MIN = 4;
 /** Shorter runs of base64 letters are ordinary words. */
@@ -16,13 +23,16 @@ const BASE64_RUN = /[A-Za-z0-9+/_-]{16,}={0,2}/g;
 export interface ScanOptions {
   /** Strings that must not occur: vendor secrets, role keys, personal data of the records. */
   readonly secrets?: readonly string[];
-  /** Beside the vault-key pattern. Must be global (`/g`). */
+  /** Beside the vault-key pattern. */
   readonly patterns?: readonly RegExp[];
 }
 
 /** A secret found. */
 export interface Finding {
-  /** `vault key`, `secret 1` (its place in the list given) or the pattern's source. */
+  /**
+   * `vault key`, `secret 1` (its place in the list given) or the pattern's source; `too deep to be searched` where values
+   * are nested deeper than is looked.
+   */
   readonly what: string;
   /** Where: a path into the history, or the byte offset in a file or text. */
   readonly path: string;
@@ -48,13 +58,14 @@ export function scanHistory(history: unknown, options: ScanOptions = {}): Findin
   return findings;
 }
 
-/** Finds vault keys and secrets in text or bytes, plain and in the encodings of {@link variantsOf}. */
+/** Finds vault keys and secrets in text or bytes, plain, in the encodings of {@link variantsOf}, and in a gzip file. */
 export function scanText(text: string | Uint8Array, options: ScanOptions = {}): Finding[] {
-  const haystack = typeof text === 'string' ? Buffer.from(text, 'utf8').toString('latin1') : latin1(text);
+  const bytes = typeof text === 'string' ? Buffer.from(text, 'utf8') : text;
+  const haystack = latin1(unpacked(bytes) ?? bytes);
   return hitsIn(haystack, needlesOf(options)).map(({ what, index }) => finding(what, index));
 }
 
-/** {@link scanText} for a file of any size: a database, its WAL, a log. Reads it in pieces. */
+/** {@link scanText} for a file of any size: a database, its WAL, a log, also one that was compressed. Reads it in pieces. */
 export async function scanFile(path: string, options: ScanOptions = {}): Promise<Finding[]> {
   const needles = needlesOf(options);
   // What spans two pieces is found in the overlap.
@@ -62,7 +73,7 @@ export async function scanFile(path: string, options: ScanOptions = {}): Promise
   const findings = new Map<string, Finding>();
   let rest = '';
   let offset = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
+  for await (const chunk of contentOf(path)) {
     const piece = rest + latin1(chunk as Buffer);
     for (const { what, index } of hitsIn(piece, needles)) {
       findings.set(`${what} ${offset + index}`, finding(what, offset + index));
@@ -71,6 +82,39 @@ export async function scanFile(path: string, options: ScanOptions = {}): Promise
     offset += piece.length - rest.length;
   }
   return [...findings.values()];
+}
+
+function contentOf(path: string): Readable {
+  const raw = createReadStream(path, { highWaterMark: 1 << 20 });
+  if (!isGzip(headOf(path))) return raw;
+  const content = createGunzip();
+  raw.on('error', (error) => content.destroy(error));
+  return raw.pipe(content);
+}
+
+function headOf(path: string): Uint8Array {
+  const fd = openSync(path, 'r');
+  try {
+    const head = Buffer.alloc(2);
+    return head.subarray(0, readSync(fd, head, 0, head.length, 0));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** RFC 1952, section 2.3.1. */
+function isGzip(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x1f && bytes[1] === 0x8b;
+}
+
+/** Undefined for what is not compressed, or not whole. */
+function unpacked(bytes: Uint8Array): Buffer | undefined {
+  if (!isGzip(bytes)) return undefined;
+  try {
+    return gunzipSync(bytes, { maxOutputLength: UNPACKED_BYTES_MAX });
+  } catch {
+    return undefined;
+  }
 }
 
 function finding(what: string, offset: number): Finding {
@@ -86,10 +130,16 @@ interface Needle {
 
 function needlesOf({ secrets = [], patterns = [] }: ScanOptions): readonly Needle[] {
   return [
-    { what: 'vault key', texts: [], pattern: VAULT_KEY_PATTERN },
-    ...patterns.map((pattern) => ({ what: pattern.source, texts: [], pattern })),
+    ...VAULT_KEY_PATTERNS.map((pattern) => ({ what: 'vault key', texts: [], pattern })),
+    ...patterns.map((pattern) => ({ what: pattern.source, texts: [], pattern: global(pattern) })),
     ...secrets.map((secret, index) => ({ what: `secret ${index + 1}`, texts: variantsOf(secret) })),
   ];
+}
+
+const VAULT_KEY_PATTERNS = [VAULT_KEY_PATTERN, VAULT_KEY_UTF16, VAULT_KEY_HEX];
+
+function global(pattern: RegExp): RegExp {
+  return pattern.global ? pattern : new RegExp(pattern.source, `${pattern.flags}g`);
 }
 
 /** The secret as it may stand in bytes: UTF-8, UTF-16, JSON, percent-encoded, hex, and base64 at each alignment. */
@@ -149,10 +199,10 @@ interface Place {
 }
 
 function walk(value: unknown, place: Place): void {
-  if (place.depth > DEPTH_MAX || value === null) return;
   if (typeof value === 'string') return walkText(value, place);
   if (value instanceof Uint8Array) return walkBytes(value, place);
-  if (typeof value !== 'object') return;
+  if (typeof value !== 'object' || value === null) return;
+  if (place.depth > DEPTH_MAX) return place.report('too deep to be searched', place.path, place.eventId);
   const bytes = bytesOf(value);
   if (bytes !== undefined) return walkBytes(bytes, place);
   const eventId = eventIdOf(value) ?? place.eventId;
@@ -185,6 +235,8 @@ function eventIdOf(value: object): string | undefined {
 
 function walkBytes(bytes: Uint8Array, place: Place): void {
   search(latin1(bytes), place);
+  const content = unpacked(bytes);
+  if (content !== undefined) return walkBytes(content, { ...place, depth: place.depth + 1 });
   walkText(Buffer.from(bytes).toString('utf8'), place);
 }
 
@@ -198,6 +250,7 @@ function walkText(text: string, place: Place): void {
   for (const [run] of text.matchAll(BASE64_RUN)) {
     const bytes = Buffer.from(run.replaceAll('-', '+').replaceAll('_', '/'), 'base64');
     if (isText(bytes)) walkText(bytes.toString('utf8'), { ...deeper, depth: deeper.depth + 3 });
+    else if (isGzip(bytes)) walkBytes(bytes, deeper);
     else search(bytes.toString('latin1'), place);
   }
 }
