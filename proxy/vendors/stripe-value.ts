@@ -49,7 +49,7 @@ function paymentIntent(answer: unknown, terms: PricingTerms, declined: boolean):
   const id = idOf(pi, 'pi_');
   if (pi?.['object'] !== 'payment_intent' || id === undefined) return undefined;
   const minor = paymentIntentMinor(pi, declined || objectOf(pi['last_payment_error']) !== undefined);
-  const final = pi['status'] === 'succeeded' || pi['status'] === 'canceled';
+  const final = pi['status'] === 'succeeded' || pi['status'] === 'canceled' || undefined;
   return valuation(pi, minor, terms, { objectId: id, vendorId: id, out: false, final });
 }
 
@@ -83,7 +83,7 @@ function charge(answer: unknown, terms: PricingTerms): Valuation | undefined {
   const owner = ch['payment_intent'] ?? undefined;
   const ownerId = typeof owner === 'string' ? idOf({ id: owner }, 'pi_') : idOf(objectOf(owner), 'pi_');
   if (owner !== undefined && ownerId === undefined) return undefined;
-  const final = ch['captured'] === true;
+  const final = ch['captured'] === true || undefined;
   return valuation(ch, chargeMinor(ch), terms, { objectId: ownerId ?? id, vendorId: id, out: false, final });
 }
 

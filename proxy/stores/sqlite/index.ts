@@ -45,9 +45,11 @@ const SIZES: Sizes = { logFileBytes: 16 * MIB, syncBytes: 8 * MIB, ownBytesMax: 
  * by a newer version, when it cannot be written, or when its log is not of one time with it.
  */
 export function openSqlite(given: string, sizes = SIZES): Store {
-  const path = ledgerPath(given);
   const link = nameOf(given);
-  if (link !== path && logPaths(link).some((log) => existsSync(log))) {
+  const real = ledgerPath(given);
+  // Messages say the name that was given, where it is none of a link.
+  const path = real === link ? given : real;
+  if (real !== link && logPaths(link).some((log) => existsSync(log))) {
     throw new StoreError(
       `The ledger ${given} is a link to ${path}, and its log stands beside the link: move ${link}-log.* to ${path}-log.*`,
     );
