@@ -1,4 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parse } from 'yaml';
+import { pricesSchema, vendorsSchema } from '../src/config/prices';
 import { API_KEY, complaints, file, GOOD, proxyOptions, TEST } from './support/config';
 
 describe('Twilio and Resend', () => {
@@ -116,6 +119,18 @@ describe('keybrake.yaml', () => {
       price: { micros: 950_000, each: 'letters', times: 'sheets' },
       id: 'batch',
     });
+  });
+
+  test("the example has every setting of a vendor of one's own, and every price", () => {
+    const path = join(__dirname, '../examples/own-vendor/keybrake.yaml');
+    const { prices, vendors } = parse(readFileSync(path, 'utf8')) as Record<string, Record<string, object>>;
+    const settings = ({ shape }: { readonly shape: object }) => Object.keys(shape).toSorted();
+    const given = (part: object | undefined) => Object.keys(part ?? {}).toSorted();
+    expect(given(vendors?.['fax'])).toEqual(settings(vendorsSchema.valueType.in));
+    const { twilio, resend } = pricesSchema.shape;
+    expect(given(prices?.['twilio'])).toEqual(settings(twilio.unwrap().unwrap()));
+    expect(given(prices?.['resend'])).toEqual(settings(resend.unwrap().unwrap()));
+    expect(given(prices)).toEqual(settings(pricesSchema));
   });
 
   describe('one mistake hides no other', () => {
