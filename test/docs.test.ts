@@ -1,8 +1,12 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { OUTCOMES } from '../activities/contract/plan';
+import { HEADERS } from '../proxy/contract';
+import { issueKeyBody } from '../proxy/control/schemas';
 import { createVendors } from '../proxy/vendors';
 
-const PATH = join(__dirname, '../docs/vendors.md');
+const DOCS = join(__dirname, '../docs');
+const PATH = join(DOCS, 'vendors.md');
 const BLOCK = /(<!-- routes:[^\n]*-->\n)([\s\S]*?)(<!-- \/routes -->)/;
 
 function routes(): string {
@@ -24,9 +28,21 @@ describe('docs/vendors.md', () => {
     }
     expect(BLOCK.exec(text)?.[2]).toBe(routes());
   });
+});
 
-  test('links only to files that exist', () => {
-    const links = [...readFileSync(PATH, 'utf8').matchAll(/\]\(([^)#:]+)\)/g)].map(([, path]) => path ?? '');
-    expect(links.filter((path) => !existsSync(join(dirname(PATH), path)))).toEqual([]);
+describe('the pages', () => {
+  test.each(readdirSync(DOCS))('%s links only to files that exist', (page) => {
+    const links = [...readFileSync(join(DOCS, page), 'utf8').matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)];
+    expect(links.filter(([, path]) => !existsSync(join(DOCS, path ?? '')))).toEqual([]);
+  });
+
+  // prettier-ignore
+  test.each([
+    ['input.md', 'outcome of a record', [...OUTCOMES]],
+    ['http.md', 'field of a key', Object.keys(issueKeyBody.shape)],
+    ['http.md', 'header', Object.values(HEADERS).filter((name) => name.startsWith('keybrake-'))],
+  ])('%s names every %s', (page, _what, names) => {
+    const text = readFileSync(join(DOCS, page), 'utf8').toLowerCase();
+    expect(names.filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
   });
 });
