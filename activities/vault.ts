@@ -16,7 +16,7 @@ import { vaultFetch } from './vaultFetch';
 export interface ActivityVault {
   /**
    * The official Stripe SDK. Its POSTs carry this record's idempotency key, unless the call names its own. The proxy's
-   * refusals are its own exceptions. Needs the package `stripe`.
+   * refusals are its own exceptions. Needs the package `stripe`, 17 or later.
    */
   readonly stripe: StripeSdk;
   /**
