@@ -4,6 +4,7 @@ import { OUTCOMES } from '../activities/contract/plan';
 import { HEADERS } from '../proxy/contract';
 import { issueKeyBody } from '../proxy/control/schemas';
 import { createVendors } from '../proxy/vendors';
+import * as testing from '../src/testing';
 
 const DOCS = join(__dirname, '../docs');
 const PATH = join(DOCS, 'vendors.md');
@@ -39,10 +40,11 @@ describe('the pages', () => {
   // prettier-ignore
   test.each([
     ['input.md', 'outcome of a record', [...OUTCOMES]],
+    ['testing.md', 'export', Object.keys(testing)],
     ['http.md', 'field of a key', Object.keys(issueKeyBody.shape)],
     ['http.md', 'header', Object.values(HEADERS).filter((name) => name.startsWith('keybrake-'))],
   ])('%s names every %s', (page, _what, names) => {
     const text = readFileSync(join(DOCS, page), 'utf8').toLowerCase();
-    expect(names.filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+    expect(names.filter((name) => !text.includes(`\`${name.toLowerCase()}\``))).toEqual([]);
   });
 });

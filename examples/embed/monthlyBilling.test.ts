@@ -40,4 +40,4 @@ test('monthlyBilling: twenty customers of $5, a cap of $50: ten are charged, and
     await proxy.close();
     await sandbox.stop();
   }
-});
+}, 60_000); // servers start in it: jest's five seconds are too few
