@@ -1,14 +1,10 @@
 /** What the exit code of `keybrake run` says, and whoever schedules it goes by. */
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { noOutcomes, type OutcomeCounts, type RunReport } from '../activities/contract/plan';
 import { EXIT, exitOf, worstOf } from '../src/cli/exitCodes';
-import { type DevStack, startDevStack } from '../src/devStack';
-import { createLogger } from '../src/log';
-import { installTemporalRuntime } from '../src/worker';
 import { keybrake, start } from './support/cli';
+import { type CliStack, startCliStack } from './support/cliStack';
 import { eventually } from './support/temporal';
 
 const ENDPOINT = 'POST /v1/payment_intents';
@@ -63,25 +59,13 @@ describe('the exit code for a report', () => {
 });
 
 describe('run', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'keybrake-codes-'));
-  let stack: DevStack;
-  let env: Record<string, string>;
+  let folder: string;
+  let stack: CliStack['stack'];
+  let env: CliStack['env'];
+  let stop: CliStack['stop'] = async () => undefined;
 
-  beforeAll(async () => {
-    const logger = createLogger({ level: 'error' });
-    installTemporalRuntime(logger);
-    stack = await startDevStack({ logger, sourceDir: folder, store: `sqlite:${join(folder, 'keybrake.db')}` });
-    env = {
-      KEYBRAKE_URL: stack.proxy.url,
-      KEYBRAKE_API_KEY: stack.apiKey,
-      TEMPORAL_ADDRESS: stack.temporal.address,
-    };
-  }, 120_000);
-
-  afterAll(async () => {
-    await stack?.stop();
-    await rm(folder, { recursive: true, force: true });
-  }, 120_000);
+  beforeAll(async () => ({ folder, stack, env, stop } = await startCliStack()), 120_000);
+  afterAll(() => stop(), 120_000);
 
   /** The flags of a run over so many customers at $2.50 each. */
   function runFlags(name: string, count: number, capUsd = 100): string[] {

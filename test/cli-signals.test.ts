@@ -1,34 +1,22 @@
 /** Signals and readers that go: what ends with a command, what goes on, and what its exit code says. */
 import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type DevStack, startDevStack } from '../src/devStack';
-import { createLogger } from '../src/log';
-import { installTemporalRuntime } from '../src/worker';
 import { keybrake, start } from './support/cli';
+import { type CliStack, startCliStack } from './support/cliStack';
 import { eventually } from './support/temporal';
 
 const ENDPOINT = 'POST /v1/payment_intents';
 
-const folder = mkdtempSync(join(tmpdir(), 'keybrake-signals-'));
-let stack: DevStack;
-let env: Record<string, string>;
+let folder: string;
+let stack: CliStack['stack'];
+let env: CliStack['env'];
+let stop: CliStack['stop'] = async () => undefined;
 
-beforeAll(async () => {
-  const logger = createLogger({ level: 'error' });
-  installTemporalRuntime(logger);
-  stack = await startDevStack({ logger, sourceDir: folder, store: `sqlite:${join(folder, 'keybrake.db')}` });
-  env = { KEYBRAKE_URL: stack.proxy.url, KEYBRAKE_API_KEY: stack.apiKey, TEMPORAL_ADDRESS: stack.temporal.address };
-}, 120_000);
-
-afterAll(async () => {
-  await stack?.stop();
-  await rm(folder, { recursive: true, force: true });
-}, 120_000);
+beforeAll(async () => ({ folder, stack, env, stop } = await startCliStack()), 120_000);
+afterAll(() => stop(), 120_000);
 
 function cli(...args: string[]) {
   return keybrake(args, { env, cwd: folder });

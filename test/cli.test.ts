@@ -1,38 +1,22 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CallView, IssuedKey, KeyView } from '../proxy/contract';
 import type { RunStatusView } from '../workflows/definitions';
-import { type DevStack, startDevStack } from '../src/devStack';
-import { createLogger } from '../src/log';
-import { installTemporalRuntime } from '../src/worker';
 import type { RunReport } from '../activities/contract/plan';
 import { keybrake, start } from './support/cli';
+import { type CliStack, startCliStack } from './support/cliStack';
 
 const ENDPOINT = 'POST /v1/payment_intents';
 const PARAMS = ['amount={{amount_cents}}', 'currency=usd', 'customer={{id}}', 'confirm=true'];
 
-const folder = mkdtempSync(join(tmpdir(), 'keybrake-cli-'));
-let stack: DevStack;
-let env: Record<string, string>;
+let folder: string;
+let stack: CliStack['stack'];
+let env: CliStack['env'];
+let stop: CliStack['stop'] = async () => undefined;
 
-beforeAll(async () => {
-  const logger = createLogger({ level: 'error' });
-  installTemporalRuntime(logger);
-  stack = await startDevStack({ logger, sourceDir: folder, store: `sqlite:${join(folder, 'keybrake.db')}` });
-  env = {
-    KEYBRAKE_URL: stack.proxy.url,
-    KEYBRAKE_API_KEY: stack.apiKey,
-    TEMPORAL_ADDRESS: stack.temporal.address,
-  };
-}, 120_000);
-
-afterAll(async () => {
-  await stack?.stop();
-  await rm(folder, { recursive: true, force: true });
-}, 120_000);
+beforeAll(async () => ({ folder, stack, env, stop } = await startCliStack()), 120_000);
+afterAll(() => stop(), 120_000);
 
 /** Runs a command against the stack. */
 function cli(...args: string[]) {
