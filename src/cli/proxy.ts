@@ -28,18 +28,12 @@ export function addProxy(program: Command): void {
 
 /** The variables that a program reads, for its help. */
 export function environmentHelp(program: 'proxy' | 'worker'): string {
-  const own = program === 'proxy' ? 'proxy' : 'clients';
   const rows = Object.entries(VARIABLES)
-    .filter(([name, spec]) => (spec.for === own || spec.for === 'all') && !isUnused(program, name))
+    .filter(([, spec]) => spec.for.includes(program))
     .map(([name, { meaning, byDefault }]) => [name, `${meaning}${byDefault === '' ? '' : ` [${byDefault}]`}`] as const);
   const all = program === 'proxy' ? [...rows, ...CREDENTIALS] : rows;
   const width = Math.max(...all.map(([name]) => name.length));
   return `\nEnvironment:\n${all.map(([name, meaning]) => `  ${name.padEnd(width)}  ${meaning}`).join('\n')}`;
-}
-
-/** A worker has its own role and no other. */
-function isUnused(program: 'proxy' | 'worker', name: string): boolean {
-  return program === 'worker' && name === 'KEYBRAKE_API_KEY';
 }
 
 const CREDENTIALS = [

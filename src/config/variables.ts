@@ -4,38 +4,46 @@ import { nearestName } from '../../proxy/nearest';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** `cli`: the commands beside `proxy` and `worker`. */
+type Program = 'proxy' | 'worker' | 'cli';
+
+const PROXY: readonly Program[] = ['proxy'];
+const ADMIN: readonly Program[] = ['proxy', 'cli'];
+const CLIENTS: readonly Program[] = ['worker', 'cli'];
+const ALL: readonly Program[] = ['proxy', 'worker', 'cli'];
+
 interface VariableSpec {
   /** Which programs read it. */
-  readonly for: 'proxy' | 'clients' | 'all';
+  readonly for: readonly Program[];
   readonly byDefault: string;
   readonly meaning: string;
 }
 
 // prettier-ignore
 export const VARIABLES = {
-  KEYBRAKE_HOST:            { for: 'proxy',   byDefault: '127.0.0.1', meaning: 'Address the proxy listens on.' },
-  KEYBRAKE_PORT:            { for: 'all',     byDefault: '8787', meaning: 'Port the proxy listens on.' },
-  KEYBRAKE_URL:             { for: 'all',     byDefault: 'http://127.0.0.1:8787', meaning: 'Where workers, the CLI and SDKs reach the proxy.' },
-  KEYBRAKE_CALLBACK_URL:    { for: 'proxy',   byDefault: 'none: prices are only looked for', meaning: 'Where Twilio reaches the proxy to say what became of a text or call: /vault/callbacks/ below it.' },
-  KEYBRAKE_STORE:           { for: 'proxy',   byDefault: 'sqlite:./keybrake.db', meaning: 'The ledger: a SQLite file for one proxy, or postgres://user@host/database for several.' },
-  KEYBRAKE_API_KEY:         { for: 'all',     byDefault: '', meaning: 'Bearer of the admin role: at least 20 characters.' },
-  KEYBRAKE_WORKER_KEY:      { for: 'all',     byDefault: '', meaning: 'Bearer of the worker role: at least 20 characters.' },
-  KEYBRAKE_WORKER_MAX_USD:  { for: 'proxy',   byDefault: 'no bound', meaning: 'The most that keys issued by a worker may spend per job, in dollars.' },
-  KEYBRAKE_MASTER_KEY:      { for: 'proxy',   byDefault: 'a file beside the SQLite store', meaning: 'Derives vault keys and seals stored answers. Several, newest first, separated by commas. Postgres needs it.' },
-  KEYBRAKE_SPOOL:           { for: 'proxy',   byDefault: './keybrake-spool', meaning: 'Folder for outcomes that Postgres cannot take while it is down.' },
-  KEYBRAKE_SOURCE_DIR:      { for: 'clients', byDefault: 'the working directory', meaning: 'Folder that input files of runs are read from, on every worker.' },
-  KEYBRAKE_CONFIG:          { for: 'proxy',   byDefault: './keybrake.yaml, if there', meaning: 'Several accounts, FX floors, prices, vendors of your own.' },
-  KEYBRAKE_STRIPE_UPSTREAM: { for: 'proxy',   byDefault: 'https://api.stripe.com', meaning: 'Another Stripe, for tests and sandboxes.' },
-  KEYBRAKE_TWILIO_UPSTREAM: { for: 'proxy',   byDefault: 'https://api.twilio.com', meaning: 'Another Twilio, for tests and sandboxes.' },
-  KEYBRAKE_RESEND_UPSTREAM: { for: 'proxy',   byDefault: 'https://api.resend.com', meaning: 'Another Resend, for tests and sandboxes.' },
-  KEYBRAKE_STRIPE_MAX_RPS:  { for: 'proxy',   byDefault: '80 with a live key, 20 with a test key', meaning: 'Calls a second to Stripe at most. No limit at another upstream by default.' },
-  KEYBRAKE_TWILIO_MAX_RPS:  { for: 'proxy',   byDefault: 'no limit', meaning: 'Calls a second to Twilio at most.' },
-  KEYBRAKE_RESEND_MAX_RPS:  { for: 'proxy',   byDefault: '5', meaning: 'Calls a second to Resend at most. No limit at another upstream by default.' },
-  KEYBRAKE_TLS_CERT:        { for: 'proxy',   byDefault: '', meaning: 'PEM file with the certificate chain.' },
-  KEYBRAKE_TLS_KEY:         { for: 'proxy',   byDefault: '', meaning: 'PEM file with the private key.' },
-  KEYBRAKE_ALLOW_PLAINTEXT: { for: 'all',     byDefault: '0', meaning: '1: keys may travel beyond loopback without TLS.' },
-  KEYBRAKE_LOG_LEVEL:       { for: 'all',     byDefault: 'info', meaning: 'trace, debug, info, warn, error, fatal or silent.' },
-  KEYBRAKE_DEBUG:           { for: 'clients', byDefault: '0', meaning: '1: the CLI shows stack traces.' },
+  KEYBRAKE_HOST:            { for: PROXY,   byDefault: '127.0.0.1', meaning: 'Address the proxy listens on.' },
+  KEYBRAKE_PORT:            { for: ALL,     byDefault: '8787', meaning: 'Port the proxy listens on.' },
+  KEYBRAKE_URL:             { for: ALL,     byDefault: 'http://127.0.0.1:8787', meaning: 'Where workers, the CLI and SDKs reach the proxy.' },
+  KEYBRAKE_CALLBACK_URL:    { for: PROXY,   byDefault: 'none: prices are only looked for', meaning: 'Where Twilio reaches the proxy to say what became of a text or call: /vault/callbacks/ below it.' },
+  KEYBRAKE_STORE:           { for: PROXY,   byDefault: 'sqlite:./keybrake.db', meaning: 'The ledger: a SQLite file for one proxy, or postgres://user@host/database for several.' },
+  KEYBRAKE_API_KEY:         { for: ADMIN,   byDefault: '', meaning: 'Bearer of the admin role: at least 20 characters.' },
+  KEYBRAKE_WORKER_KEY:      { for: ALL,     byDefault: '', meaning: 'Bearer of the worker role: at least 20 characters.' },
+  KEYBRAKE_WORKER_MAX_USD:  { for: PROXY,   byDefault: 'no bound', meaning: 'The most that keys issued by a worker may spend per job, in dollars.' },
+  KEYBRAKE_MASTER_KEY:      { for: PROXY,   byDefault: 'a file beside the SQLite store', meaning: 'Derives vault keys and seals stored answers. Several, newest first, separated by commas. Postgres needs it.' },
+  KEYBRAKE_SPOOL:           { for: PROXY,   byDefault: './keybrake-spool', meaning: 'Folder for outcomes that Postgres cannot take while it is down.' },
+  KEYBRAKE_SOURCE_DIR:      { for: CLIENTS, byDefault: 'the working directory', meaning: 'Folder that input files of runs are read from, on every worker.' },
+  KEYBRAKE_CONFIG:          { for: PROXY,   byDefault: './keybrake.yaml, if there', meaning: 'Several accounts, FX floors, prices, vendors of your own.' },
+  KEYBRAKE_STRIPE_UPSTREAM: { for: PROXY,   byDefault: 'https://api.stripe.com', meaning: 'Another Stripe, for tests and sandboxes.' },
+  KEYBRAKE_TWILIO_UPSTREAM: { for: PROXY,   byDefault: 'https://api.twilio.com', meaning: 'Another Twilio, for tests and sandboxes.' },
+  KEYBRAKE_RESEND_UPSTREAM: { for: PROXY,   byDefault: 'https://api.resend.com', meaning: 'Another Resend, for tests and sandboxes.' },
+  KEYBRAKE_STRIPE_MAX_RPS:  { for: PROXY,   byDefault: '80 with a live key, 20 with a test key', meaning: 'Calls a second to Stripe at most. No limit at another upstream by default.' },
+  KEYBRAKE_TWILIO_MAX_RPS:  { for: PROXY,   byDefault: 'no limit', meaning: 'Calls a second to Twilio at most.' },
+  KEYBRAKE_RESEND_MAX_RPS:  { for: PROXY,   byDefault: '5', meaning: 'Calls a second to Resend at most. No limit at another upstream by default.' },
+  KEYBRAKE_TLS_CERT:        { for: PROXY,   byDefault: '', meaning: 'PEM file with the certificate chain.' },
+  KEYBRAKE_TLS_KEY:         { for: PROXY,   byDefault: '', meaning: 'PEM file with the private key.' },
+  KEYBRAKE_ALLOW_PLAINTEXT: { for: ALL,     byDefault: '0', meaning: '1: keys may travel beyond loopback without TLS.' },
+  KEYBRAKE_LOG_LEVEL:       { for: ALL,     byDefault: 'info', meaning: 'trace, debug, info, warn, error, fatal or silent.' },
+  KEYBRAKE_DEBUG:           { for: CLIENTS, byDefault: '0', meaning: '1: the CLI shows stack traces.' },
 } as const satisfies Record<string, VariableSpec>;
 
 export type Variable = keyof typeof VARIABLES;
