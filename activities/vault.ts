@@ -64,7 +64,7 @@ export function vault(recordId?: string | number, suffix?: string): ActivityVaul
   let resend: ResendSdk | undefined;
   return {
     get stripe() {
-      return (stripe ??= withSdk('stripe', '22 or later', () => stripeClient(call)));
+      return (stripe ??= withSdk('stripe', '17 or later', () => stripeClient(call)));
     },
     get twilio() {
       return (twilio ??= withSdk('twilio', '5 or later', () => twilioClient(call)));

@@ -26,18 +26,9 @@ export class Deadlines {
 
   /** What the promise comes to; undefined: the time was over first. */
   within<T>(promise: Promise<T>): Promise<T | undefined> {
-    return new Promise((resolve, reject) => {
-      const deadline = this.set(() => resolve(undefined));
-      promise.then(
-        (value) => {
-          this.clear(deadline);
-          resolve(value);
-        },
-        (error: unknown) => {
-          this.clear(deadline);
-          reject(error);
-        },
-      );
+    return before(promise, (expired) => {
+      const deadline = this.set(expired);
+      return () => this.clear(deadline);
     });
   }
 
@@ -65,4 +56,29 @@ export interface Deadline {
   /** By `performance.now`. */
   readonly at: number;
   readonly expired: () => void;
+}
+
+/** What the promise comes to; undefined: it took longer. For times that differ, or that nobody else waits for. */
+export function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T | undefined> {
+  return before(promise, (expired) => {
+    const timer = setTimeout(expired, timeoutMs);
+    return () => clearTimeout(timer);
+  });
+}
+
+/** `start` begins the time and answers how to end it with the promise: thousands would live on in a busy process. */
+function before<T>(promise: Promise<T>, start: (expired: () => void) => () => void): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const stop = start(() => resolve(undefined));
+    promise.then(
+      (value) => {
+        stop();
+        resolve(value);
+      },
+      (error: unknown) => {
+        stop();
+        reject(error);
+      },
+    );
+  });
 }

@@ -1,4 +1,5 @@
 /** What this process is doing right now: one flight per idempotency key or object, calls on the wire, dead keys. */
+import { within } from './deadlines';
 import type { KeyFacts } from './ledger/facts';
 
 /** Callers that may wait for one flight; more are answered at once. */
@@ -45,23 +46,6 @@ export class Flights {
       flight.land?.();
     };
   }
-}
-
-/** Undefined: it took longer. The timer ends with the promise: thousands of them would live on in a busy process. */
-export function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T | undefined> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(undefined), timeoutMs);
-    promise.then(
-      (value) => {
-        clearTimeout(timer);
-        resolve(value);
-      },
-      (error: unknown) => {
-        clearTimeout(timer);
-        reject(error);
-      },
-    );
-  });
 }
 
 /** A moment by both clocks of this machine: one goes on while the machine sleeps, the other is set by nobody. */

@@ -2,9 +2,10 @@
 import { getRequestListener } from '@hono/node-server';
 import { Authenticator } from './authenticate';
 import { createControlApp } from './control/app';
+import { within } from './deadlines';
 import { type Account, createHandler } from './handle';
 import { newId } from './ids';
-import { Departures, Flights, within } from './inFlight';
+import { Departures, Flights } from './inFlight';
 import { createReceiver } from './late/callbacks';
 import { LATE, startPoller } from './late/poller';
 import { Ledger } from './ledger/ledger';

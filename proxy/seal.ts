@@ -12,9 +12,9 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
 import { afterwards } from './afterwards';
 import { fewRandomBytes } from './ids';
+import { syncFolderOf } from './stores/sqlite/syncFolder';
 import type { MetaRow } from './stores/tables';
 
 const VAULT_KEY = /^vk_([0-9a-z]{26})_([0-9a-f]{40})$/;
@@ -148,13 +148,7 @@ export function makeMasterKeyFile(path: string): void {
   } finally {
     closeSync(file);
   }
-  // Else it can be gone after a power cut, and the ledger that was made with it is not.
-  const folder = openSync(dirname(resolve(path)), 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
+  syncFolderOf(path);
 }
 
 /** Reads the master key file beside a SQLite ledger. */

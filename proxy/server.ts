@@ -11,7 +11,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Reply } from './answers';
 import { BODY_BYTES_MAX, type DataRequest } from './call';
-import { within } from './inFlight';
+import { within } from './deadlines';
 
 /** Longer than clients' keep-alive, so that the client is the one to close an idle connection. */
 const KEEP_ALIVE_MS = 75_000;

@@ -4,7 +4,8 @@
  */
 import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
-import { type Flights, within } from '../inFlight';
+import { within } from '../deadlines';
+import type { Flights } from '../inFlight';
 import { finish } from '../ledger/finish';
 import { deadAt, leaveToOperator } from '../ledger/resume';
 import type { ProxyMetrics } from '../metrics';

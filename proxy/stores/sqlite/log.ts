@@ -2,11 +2,11 @@
  * The durable word of every commit, before SQLite has it: two files beside the ledger, written in turn, each record
  * synced before anybody hears of it. A file is written anew from its start once SQLite has, synced, all that it holds.
  */
-import { closeSync, constants, existsSync, fstatSync, fsyncSync, openSync, readSync, rmSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { closeSync, constants, existsSync, fstatSync, openSync, readSync, rmSync } from 'node:fs';
 import { StoreError } from '../store';
 import { HEAD_BYTES, lengthAt, recordAt } from './record';
 import { SyncedFile } from './syncedFile';
+import { syncFolderOf } from './syncFolder';
 
 /**
  * A record up to this size is written without a thread while that takes less than {@link QUICK_MS}: waking a thread, and
@@ -104,7 +104,7 @@ export class Log {
     this.#files = [one as LogFile, other as LogFile];
     this.#syncedSeq = seq;
     this.#fileBytes = fileBytes;
-    syncFolder(ledger);
+    syncFolderOf(ledger);
   }
 
   /** Resolves once the record is durable. One at a time. After a failure the next record takes the failed one's place. */
@@ -152,15 +152,5 @@ export class Log {
   close(done: boolean): void {
     for (const { file } of this.#files) file.close();
     if (done) for (const path of this.#paths) rmSync(path, { force: true });
-  }
-}
-
-/** Else a file that was just made can be gone after a power cut. */
-function syncFolder(ledger: string): void {
-  const folder = openSync(dirname(resolve(ledger)), constants.O_RDONLY);
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
   }
 }
