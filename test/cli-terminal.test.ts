@@ -38,7 +38,10 @@ test('what keeps a run from going on wraps at the edge of the terminal, and the 
     expect(wraps(seen.slice(0, said.index))).toBe(true);
     await eventually(() => seen.slice(said.index).includes('preparing'));
     await stack.client.workflow.getHandle('terminal').cancel();
-    await eventually(() => terminal.exitCode !== null);
+    await eventually(() => terminal.exitCode !== null).catch(async () => {
+      const { status } = await stack.client.workflow.getHandle('terminal').describe();
+      throw new Error(`The run is ${status.name} and its command has not ended: ${JSON.stringify(seen.slice(-600))}`);
+    });
     expect(wraps(seen)).toBe(true);
   });
 });

@@ -173,6 +173,9 @@ test('what is nested deeper than is looked is a finding, not clean', () => {
   let nested: unknown = { key: VAULT_KEY };
   for (let depth = 0; depth < 40; depth += 1) nested = { nested };
   expect(scanHistory(event({ nested })).map(({ what }) => what)).toEqual(['too deep to be searched']);
+  let packed = Buffer.from(VAULT_KEY);
+  for (let depth = 0; depth < 40; depth += 1) packed = gzipSync(packed);
+  expect(scanHistory(event({ packed })).map(({ what }) => what)).toEqual(['too deep to be searched']);
 });
 
 test('a pattern is searched everywhere, whatever its flags', () => {

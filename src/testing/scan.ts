@@ -13,6 +13,7 @@ const VAULT_KEY_UTF16 = /v\0k\0_\0(?:[A-Za-z0-9_]\0){20}/g;
 const VAULT_KEY_HEX = /766b5f(?:3[0-9]|[46][1-9a-f]|[57][0-9a]|5f){20}/gi;
 /** How deep payloads in payloads are decoded. */
 const DEPTH_MAX = 24;
+const TOO_DEEP = 'too deep to be searched';
 /** Of what is compressed, so many bytes are searched. */
 const UNPACKED_BYTES_MAX = 64 * 1024 * 1024;
 /** Shorter lists of small numbers are numbers. */
@@ -202,7 +203,7 @@ function walk(value: unknown, place: Place): void {
   if (typeof value === 'string') return walkText(value, place);
   if (value instanceof Uint8Array) return walkBytes(value, place);
   if (typeof value !== 'object' || value === null) return;
-  if (place.depth > DEPTH_MAX) return place.report('too deep to be searched', place.path, place.eventId);
+  if (place.depth > DEPTH_MAX) return place.report(TOO_DEEP, place.path, place.eventId);
   const bytes = bytesOf(value);
   if (bytes !== undefined) return walkBytes(bytes, place);
   const eventId = eventIdOf(value) ?? place.eventId;
@@ -235,6 +236,8 @@ function eventIdOf(value: object): string | undefined {
 
 function walkBytes(bytes: Uint8Array, place: Place): void {
   search(latin1(bytes), place);
+  // What unpacks to itself would have no end.
+  if (place.depth > DEPTH_MAX && isGzip(bytes)) return place.report(TOO_DEEP, place.path, place.eventId);
   const content = unpacked(bytes);
   if (content !== undefined) return walkBytes(content, { ...place, depth: place.depth + 1 });
   walkText(Buffer.from(bytes).toString('utf8'), place);
