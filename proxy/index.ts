@@ -11,7 +11,8 @@ import { LATE, startPoller } from './late/poller';
 import { Ledger } from './ledger/ledger';
 import { ledgerWarning } from './ledgerWarning';
 import { createMetrics, type ProxyMetrics } from './metrics';
-import type { ProxyOptions, RunningProxy } from './options';
+import { createLogger } from './log';
+import type { ProxyOptions, ReadyOptions, RunningProxy } from './options';
 import { Pacer } from './pace';
 import { startPruning } from './prune';
 import { createReconciler } from './reconcile';
@@ -32,6 +33,7 @@ export * from './drift/lines';
 export * from './endpoints';
 export * from './retention';
 export type { AccountOptions, ProxyOptions, ReconcileOptions, RunningProxy } from './options';
+export { createLogger, type LogLevel, type LogOptions } from './log';
 export { StoreError } from './stores/store';
 
 const UPSTREAM_TIMEOUT_MS = 25_000;
@@ -48,7 +50,8 @@ const HOST_UNSAID = 'localhost';
  * Opens the ledger, marks what a dead process left as unknown, and listens. Throws {@link StoreError} when the ledger
  * cannot be opened, and an Error when an option is no use, the master key does not fit the ledger, or the port is taken.
  */
-export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
+export async function startProxy(given: ProxyOptions): Promise<RunningProxy> {
+  const options = { ...given, logger: given.logger ?? createLogger({ secrets: secretsOf(given) }) };
   const reconcile = reconcileOptions(options.reconcile);
   const { store, masterKeys, keysFrom } = await openStore(options);
   const metrics = createMetrics(store);
@@ -76,6 +79,12 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   }
 }
 
+/** What no line of the log may hold. */
+function secretsOf({ accounts, apiKey, workerKey, masterKeys = [] }: ProxyOptions): string[] {
+  const roles = workerKey === undefined ? [apiKey] : [apiKey, workerKey];
+  return [...Object.values(accounts).map(({ secret }) => secret), ...roles, ...masterKeys];
+}
+
 /** Writes what is there. Rejects while the ledger cannot be written or takes no holds. */
 async function tryLedger(ledger: Ledger): Promise<void> {
   await ledger.hold((rows) => {
@@ -85,7 +94,7 @@ async function tryLedger(ledger: Ledger): Promise<void> {
 }
 
 async function serve(
-  options: ProxyOptions,
+  options: ReadyOptions,
   { marginMs, ...reconcileTimes }: AllReconcileOptions,
   ledger: Ledger,
   seal: Seal,

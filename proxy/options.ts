@@ -49,7 +49,8 @@ export interface ProxyOptions extends VendorSettings {
   readonly fxFloor?: Readonly<Record<string, number>>;
   /** PEM texts. */
   readonly tls?: { readonly cert: string; readonly key: string };
-  readonly logger: Logger;
+  /** {@link createLogger} with the secrets of these options, so JSON lines on stderr, by default. */
+  readonly logger?: Logger;
   /** What `base_url` says instead of the address listened on, e.g. behind a load balancer. */
   readonly publicUrl?: string;
   /** Milliseconds until a sent call without an answer is unknown; 25,000, below the SDKs' own time-outs. */
@@ -66,6 +67,9 @@ export interface ProxyOptions extends VendorSettings {
   readonly paceQueueMax?: number;
   readonly reconcile?: ReconcileOptions;
 }
+
+/** Options of which those that several parts need are there. */
+export type ReadyOptions = ProxyOptions & Required<Pick<ProxyOptions, 'logger'>>;
 
 export interface RunningProxy {
   /** Where it listens, e.g. `http://127.0.0.1:8787`. */

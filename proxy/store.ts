@@ -1,5 +1,5 @@
 import { existsSync, rmSync, statSync } from 'node:fs';
-import type { ProxyOptions } from './options';
+import type { ReadyOptions } from './options';
 import { makeMasterKeyFile, MASTER_CHECK, masterKeyFile } from './seal';
 import { openPostgres } from './stores/postgres/postgres';
 import { openSqlite } from './stores/sqlite';
@@ -23,7 +23,7 @@ export async function openStore({
   store: name,
   masterKeys,
   logger,
-}: Pick<ProxyOptions, 'store' | 'masterKeys' | 'logger'>): Promise<Opened> {
+}: Pick<ReadyOptions, 'store' | 'masterKeys' | 'logger'>): Promise<Opened> {
   if (name.startsWith('sqlite:')) {
     const path = name.slice('sqlite:'.length);
     const store = openSqlite(path);

@@ -15,7 +15,7 @@ import { DEFAULT_TASK_QUEUE, type RunReport } from '../activities/contract/plan'
 import { startProgress } from './cli/progress';
 import { describeReport } from './cli/report';
 import { type DevStack, startDevStack } from './devStack';
-import { createLogger } from './log';
+import { createLogger } from '../proxy/log';
 import { type Finding, scanFile, scanHistory } from './testing/scan';
 import { installTemporalRuntime } from './worker';
 

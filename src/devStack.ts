@@ -1,7 +1,11 @@
 /** Temporal, sandbox vendors, the proxy and a worker in one process, on loopback: for `keybrake dev` and the demo. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { startProxy } from '../proxy';
 import { KeybrakeClient } from '../proxy/client';
+import { createLogger } from '../proxy/log';
 import type { ProxyOptions, RunningProxy } from '../proxy/options';
 import { type Sandbox, type SandboxOptions, startSandbox } from './sandbox';
 import { sandboxAccounts } from './sandboxAccounts';
@@ -10,11 +14,12 @@ import { type TemporalDev, type TemporalDevOptions, startTemporalDev } from './t
 import { type RunningWorker, startWorker } from './worker';
 
 export interface DevStackOptions {
-  readonly logger: Logger;
-  /** Folder that sources and results are resolved in. */
-  readonly sourceDir: string;
-  /** The ledger, e.g. `sqlite:/tmp/x/keybrake.db`. */
-  readonly store: string;
+  /** Of the proxy; silent by default. */
+  readonly logger?: Logger;
+  /** Folder that sources and results are resolved in; the working directory by default. */
+  readonly sourceDir?: string;
+  /** The ledger, e.g. `sqlite:/tmp/x/keybrake.db`; by default in a temporary folder, which ends with the stack. */
+  readonly store?: string;
   readonly temporal?: TemporalDevOptions;
   readonly sandbox?: SandboxOptions;
   /** Random by default. */
@@ -44,7 +49,7 @@ export interface DevStack {
 }
 
 /** Starts all of it. What had started is stopped again when a later part fails. */
-export async function startDevStack(options: DevStackOptions): Promise<DevStack> {
+export async function startDevStack(options: DevStackOptions = {}): Promise<DevStack> {
   const stops: (() => Promise<void> | undefined)[] = [];
   const keep = (stop: () => Promise<void> | undefined): void => void stops.unshift(stop);
   const stop = async (): Promise<void> => {
@@ -58,15 +63,16 @@ export async function startDevStack(options: DevStackOptions): Promise<DevStack>
     keep(() => temporal.stop());
     const vendors = await startVendors(options);
     keep(() => vendors?.sandbox.stop());
-    const { proxy, ...roles } = await startProxyOf(options, vendors);
+    const store = options.store ?? (await temporaryStore(keep));
+    const { proxy, ...roles } = await startProxyOf({ ...options, store }, vendors);
     keep(() => proxy.close());
     const client = new KeybrakeClient({ url: proxy.url, apiKey: roles.apiKey });
     keep(() => client.close());
     const worker = await startWorker({
       url: proxy.url,
       workerKey: roles.workerKey,
-      sourceDir: options.sourceDir,
       address: temporal.address,
+      ...(options.sourceDir !== undefined && { sourceDir: options.sourceDir }),
       ...(options.taskQueue !== undefined && { taskQueue: options.taskQueue }),
     });
     keep(() => worker.stop());
@@ -89,7 +95,13 @@ async function startVendors({ proxy, sandbox: options }: DevStackOptions): Promi
   return { sandbox: running, accounts: at(running.url) };
 }
 
-async function startProxyOf(options: DevStackOptions, vendors: Vendors | undefined) {
+async function temporaryStore(keep: (stop: () => Promise<void>) => void): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'keybrake-stack-'));
+  keep(() => rm(folder, { recursive: true, force: true }));
+  return `sqlite:${join(folder, 'keybrake.db')}`;
+}
+
+async function startProxyOf(options: DevStackOptions & { readonly store: string }, vendors: Vendors | undefined) {
   const apiKey = options.apiKey ?? randomSecret('kb_admin_');
   const workerKey = options.workerKey ?? randomSecret('kb_worker_');
   const accounts = options.proxy?.accounts ?? vendors?.accounts ?? {};
@@ -98,7 +110,7 @@ async function startProxyOf(options: DevStackOptions, vendors: Vendors | undefin
     store: options.store,
     apiKey,
     workerKey,
-    logger: options.logger,
+    logger: options.logger ?? createLogger({ level: 'silent' }),
     ...options.proxy,
     accounts,
   });

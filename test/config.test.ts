@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream';
 import { clientOptionsFromEnv, logLevelFromEnv, secretsFromEnv, workerOptionsFromEnv } from '../src/config';
-import { createLogger } from '../src/log';
+import { createLogger } from '../proxy/log';
 import { API_KEY, complaints, file, GOOD, LIVE, proxyOptions, TEST } from './support/config';
 import { CERTIFICATE, CERTIFICATE_KEY } from './support/tls';
 

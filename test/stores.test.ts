@@ -13,8 +13,8 @@ const files = readdirSync(__dirname, { recursive: true, encoding: 'utf8' }).filt
 
 test('whoever starts a proxy for a test does it where the store is chosen', () => {
   const own = files.filter((name) => /startProxyForTests\(/.test(readFileSync(join(__dirname, name), 'utf8')));
-  // The second is about the function itself.
-  expect(own.toSorted()).toEqual(['support/proxy.ts', 'testing-files.test.ts']);
+  // The second is about such functions themselves.
+  expect(own.toSorted()).toEqual(['support/proxy.ts', 'testing-helpers.test.ts']);
 });
 
 test('the tests of the proxy run on Postgres too, but for those that say why not', () => {

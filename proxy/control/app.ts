@@ -14,7 +14,7 @@ import type { Receiver } from '../late/callbacks';
 import type { Live } from '../ledger/resume';
 import type { Readable } from '../lookup';
 import type { ProxyMetrics } from '../metrics';
-import type { ProxyOptions } from '../options';
+import type { ReadyOptions } from '../options';
 import type { Rows } from '../stores/store';
 import { StoreError } from '../stores/store';
 import type { KeyRow } from '../stores/tables';
@@ -43,7 +43,7 @@ export interface ControlDeps {
     /** Wakes calls that wait for budget: a cap rose, or a key died. */
     wake(): void;
   };
-  readonly options: ProxyOptions;
+  readonly options: ReadyOptions;
   /** By default those of `options`. */
   readonly vendors?: Vendors;
   /** The process that is running now: its unknown calls may still be under way. */
@@ -277,7 +277,7 @@ function secretOf(deps: ControlDeps, key: KeyRow): Pick<IssuedKey, 'vault_key' |
   };
 }
 
-function vendorViews(vendors: Vendors, { accounts }: ProxyOptions): readonly VendorView[] {
+function vendorViews(vendors: Vendors, { accounts }: ReadyOptions): readonly VendorView[] {
   return [...vendors.values()].map(({ id, routes: rows }) => ({
     vendor: id,
     accounts: Object.keys(accounts).filter((name) => accounts[name]?.vendor === id),
@@ -285,7 +285,7 @@ function vendorViews(vendors: Vendors, { accounts }: ProxyOptions): readonly Ven
   }));
 }
 
-function callerOf(c: Context<Env>, { workerMaxMicros }: ProxyOptions): Caller {
+function callerOf(c: Context<Env>, { workerMaxMicros }: ReadyOptions): Caller {
   return { role: c.var.role, workerMaxMicros };
 }
 

@@ -8,7 +8,7 @@ import type { ProxyOptions } from '../../proxy/options';
 import { parseEnv } from 'node:util';
 import { folderProblem, logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
 import type { DevStack } from '../devStack';
-import { createLogger } from '../log';
+import { createLogger } from '../../proxy/log';
 import { randomSecret } from '../secrets';
 import { CliError } from './errors';
 import { untilSignalled } from './lifetime';

@@ -4,7 +4,7 @@ import { ApplicationFailure, CancelledFailure, WorkflowExecutionAlreadyStartedEr
 import { CommanderError } from 'commander';
 import { KeybrakeApiError } from '../../proxy/client';
 import { StoreError } from '../../proxy/stores/store';
-import { hideSecrets } from '../redact';
+import { hideSecrets } from '../../proxy/redact';
 import { codeOf } from './errorCode';
 import { EXIT } from './exitCodes';
 

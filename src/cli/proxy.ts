@@ -1,7 +1,7 @@
 /** `keybrake proxy`: the proxy alone. */
 import type { Command } from 'commander';
 import { VARIABLES, logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
-import { createLogger } from '../log';
+import { createLogger } from '../../proxy/log';
 import { listening, untilSignalled } from './lifetime';
 import { print, printJson } from './output';
 import { parsePort } from './parse';

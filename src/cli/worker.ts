@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NativeConnection } from '@temporalio/worker';
 import type { Command } from 'commander';
 import { logLevelFromEnv, secretsFromEnv, workerOptionsFromEnv } from '../config';
-import { createLogger } from '../log';
+import { createLogger } from '../../proxy/log';
 import {
   CONNECT_TIMEOUT_MS,
   noTemporal,

@@ -3,7 +3,7 @@ import { unescape } from 'node:querystring';
 import { CAP_USD_MAX, type Micros, usdToMicros } from '../../proxy/contract';
 import type { KeybrakeClientOptions } from '../../proxy/client';
 import type { ProxyOptions } from '../../proxy/options';
-import { LOG_LEVELS, type LogLevel } from '../log';
+import { LOG_LEVELS, type LogLevel } from '../../proxy/log';
 import { readAccounts } from './accounts';
 import { Complaints } from './complaints';
 import { readConfigFile } from './file';

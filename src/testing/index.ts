@@ -8,7 +8,7 @@ import { KeybrakeClient } from '../../proxy/client';
 import type { ProxyOptions, RunningProxy } from '../../proxy/options';
 import { logPaths } from '../../proxy/stores/sqlite/log';
 import { ledgerPath } from '../../proxy/stores/sqlite/place';
-import { createLogger } from '../log';
+import { createLogger } from '../../proxy/log';
 import { sandboxAccounts } from '../sandboxAccounts';
 import { randomSecret } from '../secrets';
 

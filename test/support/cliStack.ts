@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type DevStack, startDevStack } from '../../src/devStack';
-import { createLogger } from '../../src/log';
+import { createLogger } from '../../proxy/log';
 import { installTemporalRuntime } from '../../src/worker';
 
 export interface CliStack {
