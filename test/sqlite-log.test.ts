@@ -86,6 +86,27 @@ test('a bit that fell over is not taken for a record', async () => {
   await store.close();
 });
 
+test('a log that is damaged before its end is refused where the tables lack what is lost, and read on where they do not', async () => {
+  const path = newPath();
+  const store = openSqlite(path);
+  for (let index = 0; index < 3; index += 1) await put(store, `n${index}`, 'x'.repeat(100));
+  const { file, from } = lastRecord(path);
+  const early = crashed(path);
+  await store.listKeys({ limit: 1 });
+  const late = crashed(path);
+  await put(store, 'n3', 'y');
+  await put(store, 'n4', 'z');
+  const bytes = readFileSync(file);
+  bytes.fill(0xff, from + 30, from + 40);
+  for (const copy of [early, late]) writeFileSync(join(copy, '..', basename(file)), bytes);
+  expect(() => openSqlite(early)).toThrow(StoreError);
+  expect(() => openSqlite(early)).toThrow(/ends at commit \d+, its log goes on at \d+.*the log is damaged/);
+  const again = openSqlite(late);
+  expect(await valuesIn(again, ['n2', 'n3', 'n4'])).toEqual({ n2: 'x'.repeat(100), n3: 'y', n4: 'z' });
+  await again.close();
+  await store.close();
+});
+
 test('a ledger beside a log of a later time is refused: what is between is missing', async () => {
   const path = newPath();
   const store = openSqlite(path);

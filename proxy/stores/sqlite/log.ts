@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, existsSync, fstatSync, openSync, readSync, rmSync } from 'node:fs';
 import { StoreError } from '../store';
-import { HEAD_BYTES, lengthAt, recordAt } from './record';
+import { HEAD_BYTES, headFrom, lengthAt, recordAt } from './record';
 import { SyncedFile } from './syncedFile';
 import { syncFolderOf } from './syncFolder';
 
@@ -16,6 +16,8 @@ const SMALL_BYTES = 16 * 1024;
 const QUICK_MS = 0.5;
 /** A file that other programs' reading has made long is cut, but not below this. */
 const KEPT_BYTES_MIN = 4 * 1024 * 1024;
+/** What is damaged is searched for the next record in pieces of this size. */
+const SEARCHED_BYTES = 1024 * 1024;
 
 export function logPaths(ledger: string): readonly [string, string] {
   return [`${ledger}-log.0`, `${ledger}-log.1`];
@@ -23,7 +25,7 @@ export function logPaths(ledger: string): readonly [string, string] {
 
 /**
  * The records after `applied`, in order. Throws {@link StoreError} when one is missing between: the log and the ledger
- * are not of one time.
+ * are not of one time, or the log is damaged. Somebody has heard of each of them, so none is passed over.
  */
 export function readLog(ledger: string, applied: number): Buffer[] {
   const found = logPaths(ledger).flatMap((path) => (existsSync(path) ? recordsIn(path, applied) : []));
@@ -31,43 +33,62 @@ export function readLog(ledger: string, applied: number): Buffer[] {
   for (const [index, { seq }] of after.entries()) {
     if (seq === applied + 1 + index) continue;
     throw new StoreError(
-      `The ledger ${ledger} ends at commit ${applied + index}, its log goes on at ${seq}: they were not copied together.`,
+      `The ledger ${ledger} ends at commit ${applied + index}, its log goes on at ${seq}: they were not copied together, ` +
+        `or the log is damaged. Restore ${ledger}, ${ledger}-wal, ${ledger}-log.0 and ${ledger}-log.1 from one copy.`,
     );
   }
   return after.map(({ record }) => record);
 }
 
-interface Numbered {
+interface Found {
+  readonly at: number;
   readonly seq: number;
   readonly record: Buffer;
 }
 
 /**
  * The records after `applied`. Records follow one another; what follows the last is older, or was cut short when the
- * process died. Read one by one: while another program reads the tables, a file may become longer than memory is.
+ * process died. Behind what is damaged are later ones: they tell that some are missing, if the tables have not got them.
+ * Read one by one: while another program reads the tables, a file may become longer than memory is.
  */
-function recordsIn(path: string, applied: number): Numbered[] {
+function recordsIn(path: string, applied: number): Found[] {
   const fd = openSync(path, constants.O_RDONLY);
   try {
     const { size } = fstatSync(fd);
-    const records: Numbered[] = [];
+    const records: Found[] = [];
     let last: number | undefined;
     for (let at = 0; ;) {
-      const next = readRecord(fd, at, size);
-      if (next === undefined || (last !== undefined && next.seq !== last + 1)) return records;
+      let next = readRecord(fd, at, size);
+      if (next === undefined || (last !== undefined && next.seq !== last + 1)) {
+        next = laterRecord(fd, at, size, Math.max(last ?? 0, applied));
+      }
+      if (next === undefined) return records;
       if (next.seq > applied) records.push(next);
       last = next.seq;
-      at += next.record.length;
+      at = next.at + next.record.length;
     }
   } finally {
     closeSync(fd);
   }
 }
 
-function readRecord(fd: number, at: number, size: number): Numbered | undefined {
+function readRecord(fd: number, at: number, size: number): Found | undefined {
   const length = lengthAt(readBytes(fd, at, HEAD_BYTES), 0);
   if (length === undefined || length > size - at) return undefined;
-  return recordAt(readBytes(fd, at, length), 0);
+  const found = recordAt(readBytes(fd, at, length), 0);
+  return found && { ...found, at };
+}
+
+/** The first record from `at` on that is later than `seq`. */
+function laterRecord(fd: number, at: number, size: number, seq: number): Found | undefined {
+  for (let from = at; from < size; from += SEARCHED_BYTES) {
+    const bytes = readBytes(fd, from, SEARCHED_BYTES + HEAD_BYTES);
+    for (let head = headFrom(bytes, 0); head !== -1 && head < SEARCHED_BYTES; head = headFrom(bytes, head + 1)) {
+      const found = readRecord(fd, from + head, size);
+      if (found !== undefined && found.seq > seq) return found;
+    }
+  }
+  return undefined;
 }
 
 /** Fewer where the file ends before. */

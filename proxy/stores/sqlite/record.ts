@@ -8,6 +8,7 @@ import type { Change, Removal } from '../workingSet';
 
 /** `KBL1`, then the checksum of all that follows, the record's length, and its number. */
 const MAGIC = 0x4b_42_4c_31;
+const MAGIC_BYTES = Buffer.from('KBL1');
 export const HEAD_BYTES = 24;
 const CHECKED_FROM = 8;
 
@@ -116,6 +117,11 @@ function valuesOf({ table, row, stored }: Change, blobs: Buffer[]): unknown[] {
 function eventValues({ kind, actor, key_id, job_id, call_id, data }: NewEvent): unknown[] {
   const text = data === undefined ? null : JSON.stringify(data);
   return [kind, actor, key_id ?? null, job_id ?? null, call_id ?? null, text];
+}
+
+/** Where, from `at` on, the next head may stand; -1: nowhere. */
+export function headFrom(bytes: Buffer, at: number): number {
+  return bytes.indexOf(MAGIC_BYTES, at);
 }
 
 /** Bytes of the record whose head stands at `at`, as that says; undefined where there is none. */
