@@ -5,55 +5,96 @@ import type { Ledger } from './ledger/ledger';
 import { StoreError } from './stores/store';
 
 const PAGE = 500;
+/** A call that could not be marked is left alone for so long, and then tried, and complained of, again. */
+const LEFT_ALONE_MS = 60_000;
+
+/** Ids of held calls whose process is dead, in ascending order: the first ones after `after`. None: there are no more. */
+type OrphansAfter = (after: string | undefined) => Promise<readonly string[]>;
 
 /** Marks the holds of former processes as unknown. Only for a store that one process has at a time. */
 export function recover(ledger: Ledger, logger: Logger): Promise<number> {
-  return markUnknown(ledger, logger, async () => {
-    const held = await ledger.store.listCalls({ state: 'held', order: 'oldest', limit: PAGE });
+  const burial = new Burial(ledger, logger, async (after) => {
+    const held = await ledger.store.listCalls({ state: 'held', order: 'oldest', limit: PAGE, after });
     return held.map(({ call_id: id }) => id);
   });
+  return burial.round(performance.now());
 }
 
 /**
- * Marks holds of dead processes as unknown, a page after the other: nobody can say whether those calls left. Their
- * money stays held until the client repeats the call, or somebody resolves it.
+ * Marks holds of dead processes as unknown: nobody can say whether those calls left. Their money stays held until the
+ * client repeats the call, or somebody resolves it. Remembers from round to round what could not be marked.
  */
-export async function markUnknown(
-  ledger: Ledger,
-  logger: Logger,
-  page: () => Promise<readonly string[]>,
-): Promise<number> {
-  let count = 0;
-  const failed = new Set<string>();
-  const next = async () => (await page()).filter((id) => !failed.has(id));
-  for (let ids = await next(); ids.length > 0; ids = await next()) {
-    count += ids.length - (await markPage(ledger, logger, ids, failed));
-  }
-  if (count > 0) logger.warn({ calls: count }, 'calls of a former process are unknown now; their money stays held');
-  return count;
-}
+export class Burial {
+  readonly #ledger: Ledger;
+  readonly #logger: Logger;
+  readonly #orphans: OrphansAfter;
+  /** Calls that could not be marked, and until when they are left alone. */
+  readonly #leftAlone = new Map<string, number>();
 
-/** In one commit or, where a row makes that fail, each by itself. Answers how many could not be marked. */
-async function markPage(ledger: Ledger, logger: Logger, ids: readonly string[], failed: Set<string>): Promise<number> {
-  try {
-    await mark(ledger, ids);
-    return 0;
-  } catch (error) {
-    if (error instanceof StoreError) throw error;
+  constructor(ledger: Ledger, logger: Logger, orphans: OrphansAfter) {
+    this.#ledger = ledger;
+    this.#logger = logger;
+    this.#orphans = orphans;
   }
-  const before = failed.size;
-  for (const id of ids) {
-    await mark(ledger, [id]).catch((error: unknown) => {
-      if (error instanceof StoreError) throw error;
-      failed.add(id);
-      logger.error({ err: error, call_id: id }, 'a call of a former process cannot be marked unknown; it stays held');
-    });
-  }
-  return failed.size - before;
-}
 
-function mark(ledger: Ledger, ids: readonly string[]): Promise<void> {
-  return ledger.submit((rows, now) => {
-    for (const id of ids) finish(rows, now, id, { state: 'unknown', httpStatus: null, code: 'outcome_unknown' });
-  });
+  /**
+   * Goes through all, a page after the other. Answers how many were marked. Throws {@link StoreError} when the store
+   * cannot be read or written, or did not take one of them: the next round goes on without that one.
+   * @param now in milliseconds, of a clock that only goes forward
+   */
+  async round(now: number): Promise<number> {
+    for (const [id, until] of this.#leftAlone) if (until <= now) this.#leftAlone.delete(id);
+    let count = 0;
+    try {
+      for (let ids = await this.#orphans(undefined); ids.length > 0; ids = await this.#orphans(ids.at(-1))) {
+        count += await this.#markPage(
+          ids.filter((id) => !this.#leftAlone.has(id)),
+          now,
+        );
+      }
+    } finally {
+      if (count > 0) {
+        this.#logger.warn({ calls: count }, 'calls of a former process are unknown now; their money stays held');
+      }
+    }
+    return count;
+  }
+
+  /** In one commit, in which each fails alone; where the store does not take that, in one commit for each. */
+  async #markPage(ids: readonly string[], now: number): Promise<number> {
+    const cameOf = await Promise.allSettled(ids.map((id) => this.#mark(id)));
+    let count = 0;
+    for (const [index, came] of cameOf.entries()) {
+      const id = ids[index]!;
+      if (came.status === 'fulfilled' || (await this.#markAfter(came.reason, id, now))) count += 1;
+    }
+    return count;
+  }
+
+  async #markAfter(error: unknown, id: string, now: number): Promise<boolean> {
+    if (!(error instanceof StoreError)) {
+      this.#leaveAlone(id, error, now);
+      return false;
+    }
+    try {
+      await this.#mark(id);
+      return true;
+    } catch (again) {
+      // A store that can be written otherwise has something against this call.
+      await this.#ledger.store.ping();
+      this.#leaveAlone(id, again, now);
+      throw again;
+    }
+  }
+
+  #leaveAlone(id: string, error: unknown, now: number): void {
+    this.#leftAlone.set(id, now + LEFT_ALONE_MS);
+    const text = 'a call of a former process cannot be marked unknown; it stays held';
+    this.#logger.error({ err: error, call_id: id }, text);
+  }
+
+  #mark(id: string): Promise<unknown> {
+    const outcome = { state: 'unknown', httpStatus: null, code: 'outcome_unknown' } as const;
+    return this.#ledger.submit((rows, now) => finish(rows, now, id, outcome));
+  }
 }

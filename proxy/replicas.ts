@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Ledger } from './ledger/ledger';
-import { markUnknown } from './recover';
+import { Burial } from './recover';
 import type { PaceMessage, SharedPace } from './sharedPace';
 import type { Shared } from './stores/store';
 
@@ -71,6 +71,17 @@ export function startReplicas(deps: ReplicasDeps): Replicas {
     shared.tell(JSON.stringify(obeyed)).catch(() => undefined);
   });
 
+  const burial = new Burial(ledger, logger, (after) => shared.orphans(deps.underWayMs, PAGE, after));
+  let burying: Promise<void> | undefined;
+
+  async function bury(): Promise<void> {
+    try {
+      await burial.round(performance.now());
+    } catch (error) {
+      logger.warn({ err: error }, 'calls of dead processes could not be marked unknown; it is tried again');
+    }
+  }
+
   async function round(): Promise<void> {
     try {
       await shared.beat();
@@ -81,12 +92,14 @@ export function startReplicas(deps: ReplicasDeps): Replicas {
         );
         await shared.declareDead(epoch);
       }
-      await markUnknown(ledger, logger, () => shared.orphans(deps.underWayMs, PAGE));
     } catch (error) {
       // Without the store nobody's heart can beat: all are given their time anew.
       watch.forget();
       logger.warn({ err: error }, 'the heartbeat did not reach the store');
+      return;
     }
+    // The heart waits for no burial: neither how long it takes nor its failure says anything about who lives.
+    burying ??= bury().finally(() => (burying = undefined));
   }
 
   pace.start();
@@ -94,7 +107,7 @@ export function startReplicas(deps: ReplicasDeps): Replicas {
   let busy = false;
   const timer = setInterval(() => {
     if (busy) {
-      // There is much to bury: who has come is counted all the same.
+      // The beat waits for a commit of this process: who has come is counted all the same.
       pace.look().catch(() => undefined);
       return;
     }
@@ -121,6 +134,7 @@ export function startReplicas(deps: ReplicasDeps): Replicas {
       clearInterval(timer);
       pace.close();
       await beating;
+      await burying;
     },
   };
 }

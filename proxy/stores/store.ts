@@ -113,8 +113,11 @@ export interface Shared {
   /** The processes that have not been declared dead, this one too; `beats` rises while they live. */
   living(): Promise<readonly Living[]>;
   declareDead(epoch: string): Promise<void>;
-  /** Ids of held calls that no living process made, and that were to leave more than `ms` ago by the store's clock. */
-  orphans(ms: number, limit: number): Promise<readonly string[]>;
+  /**
+   * Ids of held calls that no living process made, and that were to leave more than `ms` ago by the store's clock; the
+   * first ones after `after`, in ascending order.
+   */
+  orphans(ms: number, limit: number, after?: string): Promise<readonly string[]>;
   /** Calls of other epochs with this key, or one below it, that may still leave; by epoch. */
   leaving(keyId: string): Promise<ReadonlyMap<string, number>>;
   /** Tells every process, this one too. Nobody may hear it: it makes things faster, never right. */

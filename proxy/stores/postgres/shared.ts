@@ -10,7 +10,7 @@ const RECONNECT_MS = 1_000;
 const LIVING = 'SELECT epoch, beats FROM epochs WHERE dead_at IS NULL';
 const ORPHANS = `SELECT call_id FROM calls WHERE state = 'held' AND state IN ('held', 'unknown')
   AND epoch NOT IN (SELECT epoch FROM epochs WHERE dead_at IS NULL) AND send_by < (SELECT ${CLOCK}) - $1::bigint
-  ORDER BY call_id LIMIT $2`;
+  AND call_id > $3 ORDER BY call_id LIMIT $2`;
 const LEAVING = `SELECT c.epoch, count(*) AS calls FROM calls c JOIN keys k ON k.key_id = c.key_id
   WHERE c.state IN ('held', 'unknown') AND c.send_by >= (SELECT ${CLOCK}) AND c.epoch <> $1
   AND (k.key_id = $2 OR position('"' || $2 || '"' IN k.ancestors) > 0) GROUP BY c.epoch`;
@@ -33,8 +33,8 @@ export function openShared(url: string, pool: pg.Pool, epoch: Epoch): Shared & {
     onNewEpoch: (begun) => epoch.onBegun(begun),
     living: () => ask<Living & pg.QueryResultRow>(LIVING, []),
     declareDead: (other) => epoch.declareDead(other),
-    async orphans(ms, limit) {
-      const rows = await ask<{ call_id: string }>(ORPHANS, [ms, limit]);
+    async orphans(ms, limit, after = '') {
+      const rows = await ask<{ call_id: string }>(ORPHANS, [ms, limit, after]);
       return rows.map(({ call_id: id }) => id);
     },
     async leaving(keyId) {
