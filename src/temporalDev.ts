@@ -25,6 +25,8 @@ export interface TemporalDev {
   readonly namespace: 'default';
   readonly uiUrl: string | null;
   readonly pid: number;
+  /** Resolves when the server was stopped; rejects when it has ended by itself, with its last words. */
+  readonly done: Promise<void>;
   /** Ends the server. Safe to call twice. */
   stop(): Promise<void>;
 }
@@ -58,25 +60,33 @@ async function startOnce(cli: string, options: TemporalDevOptions): Promise<Temp
   const child = spawnTied(cli, serverArgs(options, port, uiPort));
   const killAtExit = (): void => signalGroup(child, 'SIGKILL');
   process.once('exit', killAtExit);
+  const end = endOf(child);
+  let stopping = false;
   const stop = async (): Promise<void> => {
+    stopping = true;
     await stopChild(child);
     process.removeListener('exit', killAtExit);
   };
   const address = `127.0.0.1:${port}`;
   const gaveUp = new AbortController();
   try {
-    await Promise.race([serving(address, gaveUp.signal), died(child)]);
+    await Promise.race([serving(address, gaveUp.signal), end.then(endedAtStart)]);
   } catch (error) {
     gaveUp.abort();
     await stop();
     throw error;
   }
   const uiUrl = uiPort === undefined ? null : `http://127.0.0.1:${uiPort}`;
-  return { address, namespace: 'default', uiUrl, pid: child.pid ?? 0, stop };
+  const done = end.then(({ how, said }) => {
+    if (!stopping) throw new Error(`The Temporal dev server at ${address} has ended (${how}). ${said}`.trim());
+  });
+  // Whoever awaits it hears of it; until then it must not end the process.
+  done.catch(() => undefined);
+  return { address, namespace: 'default', uiUrl, pid: child.pid ?? 0, done, stop };
 }
 
-/** Waits until we are gone, however that came (its input ends then), and ends the server. */
-const WATCH = 'exec 3<&0; { read -r _ <&3; kill -TERM $$; } & exec "$0" "$@" 3<&- </dev/null';
+/** Waits until we are gone, however that came (its input ends then), and ends the server, which alone has stderr. */
+const WATCH = 'exec 3<&0; { read -r _ <&3; kill -TERM $$; } 2>&- & exec "$0" "$@" 3<&- </dev/null';
 
 /**
  * In a process group of its own: a Ctrl-C in the terminal must reach us alone, so that we stop things in order. Tied to
@@ -111,15 +121,26 @@ function serverArgs(options: TemporalDevOptions, port: number, uiPort: number | 
   ];
 }
 
-/** Rejects when the process ends, with the beginning and the end of what it said. */
-async function died(child: ChildProcess): Promise<never> {
+interface End {
+  /** Its exit code, or the signal. */
+  readonly how: string;
+  /** The beginning and the end of what it said. */
+  readonly said: string;
+}
+
+/** Resolves when the process has ended and all that it said is read. */
+async function endOf(child: ChildProcess): Promise<End> {
   let said = '';
   child.stderr?.on('data', (chunk) => {
     said += String(chunk);
     if (said.length > 2 * SAID_CHARS) said = said.slice(0, SAID_CHARS) + said.slice(-SAID_CHARS);
   });
-  const [code] = (await Promise.race([once(child, 'exit'), once(child, 'error')])) as [unknown];
-  throw new Error(`The Temporal dev server ended at its start (${String(code)}). ${said.trim()}`);
+  const how = await once(child, 'close').then(([code, signal]) => String(signal ?? `exit code ${code}`), String);
+  return { how, said: said.trim() };
+}
+
+function endedAtStart({ how, said }: End): never {
+  throw new Error(`The Temporal dev server ended at its start (${how}). ${said}`);
 }
 
 async function serving(address: string, gaveUp: AbortSignal): Promise<void> {

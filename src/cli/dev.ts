@@ -10,7 +10,8 @@ import { folderProblem, logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } f
 import type { DevStack } from '../devStack';
 import { createLogger } from '../../proxy/log';
 import { randomSecret } from '../secrets';
-import { CliError } from './errors';
+import { CliError, tellError } from './errors';
+import { EXIT } from './exitCodes';
 import { untilSignalled } from './lifetime';
 import { print, printJson, tell } from './output';
 import { parsePort } from './parse';
@@ -85,7 +86,14 @@ async function dev(flags: Flags): Promise<void> {
   try {
     await writeKeys(join(flags.dir, 'dev.env'), stack);
     await announce(stack, flags);
-    await Promise.race([signalled, stack.worker.done]);
+    const gone = stack.temporal.done.catch((error: unknown) => error);
+    const end = await Promise.race([signalled, stack.worker.done, gone]);
+    if (end instanceof Error) {
+      // Said at once: the rest has stopped only when calls in flight have ended.
+      tellError(end);
+      tell('Ending the worker, the proxy and the vendor, in this order.');
+      process.exitCode = EXIT.failed;
+    }
   } finally {
     await stack.stop();
   }
