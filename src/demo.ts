@@ -12,6 +12,7 @@ import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { formatUsd } from '../proxy/contract';
 import type { RunStatusView } from '../workflows/definitions';
 import { DEFAULT_TASK_QUEUE, type RunReport } from '../activities/contract/plan';
+import { EXIT_AT } from './cli/exitCodes';
 import { startProgress } from './cli/progress';
 import { describeReport } from './cli/report';
 import { type DevStack, startDevStack } from './devStack';
@@ -31,7 +32,7 @@ async function main(): Promise<void> {
   const startedAt = Date.now();
   const folder = await mkdtemp(join(tmpdir(), 'keybrake-demo-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+  for (const [signal, code] of Object.entries(EXIT_AT)) process.once(signal, () => process.exit(code));
   try {
     const checks = new Checks();
     const leaks = await tellStory(folder, checks);
