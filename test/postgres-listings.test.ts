@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { Ledger } from '../proxy/ledger/ledger';
 import { reserve } from '../proxy/ledger/reserve';
 import { callsByKeySql, callsSql } from '../proxy/stores/listings';
-import { openPool } from '../proxy/stores/postgres/connect';
+import { openPools } from '../proxy/stores/postgres/connect';
 import { openPostgres, type SharedStore } from '../proxy/stores/postgres/postgres';
 import type { CallQuery } from '../proxy/stores/store';
 import { addKey, fixed, reserveInput } from './support/ledger';
@@ -24,7 +24,7 @@ beforeAll(async () => {
   const server = await cluster();
   url = await server.newDatabase();
   store = await openPostgres(url);
-  const filling = openPool(url);
+  const filling = openPools(url).listings;
   const ledger = new Ledger(store);
   // Two jobs of two keys; the second job's calls come after those of the first.
   const keys = await Promise.all(
@@ -47,7 +47,7 @@ beforeAll(async () => {
   await filling.query("UPDATE keys SET issued_by = 'worker'");
   // A connection that ends has told the server what it read.
   await filling.end();
-  pool = openPool(url);
+  pool = openPools(url).listings;
 });
 afterAll(async () => {
   await pool.end();

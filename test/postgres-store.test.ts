@@ -84,6 +84,15 @@ describe('the tables', () => {
 });
 
 describe('several processes', () => {
+  test('a commit of a process that was taken for dead goes through, in a new epoch', async () => {
+    const [taken, other] = [await open(), await open()];
+    const { epoch } = stores[0]!.shared;
+    await stores[1]!.shared.declareDead(epoch);
+    await taken.submit((rows) => rows.put('meta', { name: 'row', value: '1' }));
+    expect(stores[0]!.shared.epoch).not.toBe(epoch);
+    expect(await other.submit((rows) => rows.get('meta', 'row')?.value)).toBe('1');
+  });
+
   test('together they never hold more than the cap, and hold all of it', async () => {
     const ledgers = await Promise.all(Array.from({ length: REPLICAS }, () => open()));
     for (let round = 0; round < 10; round += 1) {

@@ -1,5 +1,6 @@
 /** Several proxies on one Postgres: together they keep every promise that one keeps alone. */
 import { readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import pg from 'pg';
 import { type Server, startCluster } from './support/postgres';
 import { type Replica, type ReplicaRig, startReplicas } from './support/replicas';
 import { type Answer, balanced, books, FIVE_DOLLARS, keyBody, parallel, tally, until } from './support/rig';
@@ -108,6 +109,30 @@ test('a notice on their channel that is no message of theirs is passed over', as
   const key = await nth(0).client.issueKey(keyBody({ usd_cap: CAP_USD }));
   expect((await nth(0).client.revokeKey(key.key_id, 'stop')).state).toBe('revoked');
   expect((await nth(0).call(key.vault_key, { key: 'after' })).code).toBe('key_revoked');
+});
+
+test('listings that the server does not answer keep neither calls nor heartbeats waiting', async () => {
+  rig = await startReplicas(server, 1, 0);
+  const { client, call, url } = nth(0);
+  const key = await client.issueKey(keyBody({ usd_cap: 100 }));
+  const lock = new pg.Client(rig.database);
+  await lock.connect();
+  // No call to this vendor needs the table; who asks for the metrics does.
+  await lock.query('BEGIN; LOCK TABLE keybrake.late IN ACCESS EXCLUSIVE MODE');
+  const listings = Array.from({ length: 20 }, () => fetch(`${url}/metrics`).then((answer) => answer.text()));
+  await until('all that listings may have wait', async () => {
+    const { rows } = await server.query("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+    return rows.length === 4 || undefined;
+  });
+  const answers = await parallel(20, 10, (index) => call(key.vault_key, { key: `meanwhile:${index}` }));
+  expect(tally(answers)).toEqual({ '200': 20 });
+  expect((await fetch(`${url}/readyz`)).status).toBe(200);
+  const { rows } = await server.query("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+  expect(rows).toHaveLength(4);
+  await lock.query('COMMIT');
+  await lock.end();
+  await Promise.all(listings);
+  expect(await books({ client, sandbox: rig.sandbox }, key.key_id)).toEqual(balanced(20, 100));
 });
 
 test('two processes, one idempotency key, the same moment: one execution, and both callers get its answer', async () => {

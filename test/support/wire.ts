@@ -12,7 +12,7 @@ export interface Wire {
   cutAt(moment: Cut): Promise<void>;
   /** From its next answer on that holds rows, the connection is silent both ways, but open. */
   stallAfterNextRead(): Promise<void>;
-  /** Whether new connections end at once. */
+  /** Whether all connections end at once, new ones too. */
   refuse(yes: boolean): void;
   close(): Promise<void>;
 }
@@ -74,7 +74,10 @@ export async function startWire(port: number): Promise<Wire> {
     over: (url) => url.replace(`:${port}/`, `:${mine}/`),
     cutAt: (at) => new Promise((done) => (cut = { at, done })),
     stallAfterNextRead: () => new Promise((done) => (stall = done)),
-    refuse: (yes) => void (refusing = yes),
+    refuse(yes) {
+      refusing = yes;
+      if (yes) for (const socket of sockets) socket.destroy();
+    },
     async close() {
       if (!server.listening) return;
       for (const socket of sockets) socket.destroy();

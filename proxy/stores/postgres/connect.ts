@@ -8,8 +8,19 @@ export const SCHEMA = 'keybrake';
 const VERSION_MIN = 15;
 const CONNECT_TIMEOUT_MS = 3_000;
 const QUERY_TIMEOUT_MS = 15_000;
-/** One for commits, one for heartbeats, the others for listings. */
-const CONNECTIONS_MAX = 6;
+
+/**
+ * Who waits for whom: a commit for nobody but the commit before it; heartbeats, and the question what became of a commit,
+ * for each other; listings, which may be slow and many, for listings. With the one to listen on these are 8.
+ */
+const POOLS = {
+  /** It stays open between the calls of a process that makes few, but no longer than what lies in between forgets it. */
+  commits: { max: 1, idleTimeoutMillis: 60_000 },
+  life: { max: 2 },
+  listings: { max: 4 },
+} as const satisfies Record<string, pg.PoolConfig>;
+
+export type Pools = Readonly<Record<keyof typeof POOLS, pg.Pool>>;
 
 /**
  * A process that is paused in the middle of a commit must not keep the others from the budgets that it has locked.
@@ -38,9 +49,18 @@ function settings(url: string): pg.ClientConfig {
   };
 }
 
+export function openPools(url: string): Pools {
+  const open = (of: pg.PoolConfig) => openPool({ ...settings(url), ...of });
+  return { commits: open(POOLS.commits), life: open(POOLS.life), listings: open(POOLS.listings) };
+}
+
+export async function endPools(pools: Pools): Promise<void> {
+  await Promise.all(Object.values(pools).map((pool) => pool.end()));
+}
+
 /** Connections whose statements are sent one after the other without waiting for answers in between. */
-export function openPool(url: string): pg.Pool {
-  const pool = new pg.Pool({ ...settings(url), max: CONNECTIONS_MAX, pipeline: true });
+function openPool(config: pg.PoolConfig): pg.Pool {
+  const pool = new pg.Pool({ ...config, pipeline: true });
   // Whoever uses a connection that breaks hears of it by his query, and an idle one is replaced.
   pool.on('error', () => undefined);
   pool.on('connect', (client) => {

@@ -11,7 +11,7 @@ import type { ListedCall, OldRow, Rows, Shared, Store } from '../store';
 import { StoreError } from '../store';
 import { type KeyRow, type LateRow, TABLES, type TableName } from '../tables';
 import { type Change, WorkingSet } from '../workingSet';
-import { checkServer, isConflict, isRefused, openPool, storeError } from './connect';
+import { checkServer, endPools, isConflict, isRefused, openPools, type Pools, storeError } from './connect';
 import { CLOCK, Epoch } from './epoch';
 import { migrate } from './schema';
 import { openShared } from './shared';
@@ -42,22 +42,22 @@ export interface SharedStore extends Store {
  * @param warn told of settings of the server that endanger the ledger
  */
 export async function openPostgres(url: string, warn: (text: string) => void = () => {}): Promise<SharedStore> {
-  const pool = openPool(url);
-  const epoch = new Epoch(pool);
+  const pools = openPools(url);
+  const epoch = new Epoch(pools.life);
   try {
-    const warning = await checkServer(pool);
+    const warning = await checkServer(pools.life);
     if (warning !== undefined) warn(warning);
-    const client = await connection(pool);
+    const client = await connection(pools.life);
     await migrate(client).finally(() => client.release());
     await epoch.join();
   } catch (error) {
-    await pool.end();
+    await endPools(pools);
     throw error;
   }
-  const shared = openShared(url, pool, epoch);
-  const committer = new Committer(pool, epoch);
+  const shared = openShared(url, pools.life, epoch);
+  const committer = new Committer(pools, epoch);
 
-  async function listed<T extends pg.QueryResultRow>({ sql, values }: Sql): Promise<T[]> {
+  async function listed<T extends pg.QueryResultRow>({ sql, values }: Sql, pool = pools.listings): Promise<T[]> {
     let count = 0;
     const text = sql.replaceAll('?', () => `$${(count += 1)}`);
     const { rows } = await pool.query<T>(text, [...values]).catch((error: unknown) => {
@@ -80,16 +80,14 @@ export async function openPostgres(url: string, warn: (text: string) => void = (
     listOld: (query) => listed<OldRow>(oldSql(query)),
     acceptsHolds: () => true,
     async ping() {
-      const [{ standby } = { standby: true }] = await listed<{ standby: boolean }>({
-        sql: 'SELECT pg_is_in_recovery() AS standby',
-        values: [],
-      });
+      const sql = 'SELECT pg_is_in_recovery() AS standby';
+      const [{ standby } = { standby: true }] = await listed<{ standby: boolean }>({ sql, values: [] }, pools.life);
       if (standby) throw new StoreError('Postgres is a standby and takes no writes.');
     },
     async close() {
       await shared.close();
       await epoch.leave().catch(() => undefined);
-      await pool.end();
+      await endPools(pools);
     },
   };
 }
@@ -108,14 +106,15 @@ interface Loaded {
 }
 
 class Committer {
-  readonly #pool: pg.Pool;
+  /** A commit that is under way has the one connection for commits: what it has to ask beside, it asks on another. */
+  readonly #pools: Pick<Pools, 'commits' | 'life'>;
   readonly #epoch: Epoch;
   readonly #recent = new Recent();
   /** One commit at a time: were a later one signed, nobody could tell whether the one before was written. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(pool: pg.Pool, epoch: Epoch) {
-    this.#pool = pool;
+  constructor(pools: Pick<Pools, 'commits' | 'life'>, epoch: Epoch) {
+    this.#pools = pools;
     this.#epoch = epoch;
   }
 
@@ -128,7 +127,7 @@ class Committer {
   async #commit(work: Work): Promise<void> {
     const wanted = this.#foresee(work);
     for (let tries = 0; tries < TRIES_MAX; tries += 1) {
-      const client = await connection(this.#pool);
+      const client = await connection(this.#pools.commits);
       let [ended, broken] = [false, false];
       try {
         ended = await this.#attempt(client, work, wanted);
@@ -245,7 +244,7 @@ class Committer {
     for (;;) {
       try {
         const sql = 'SELECT commits FROM epochs WHERE epoch = $1 FOR UPDATE';
-        const [row] = (await this.#pool.query<{ commits: number }>(sql, [epoch])).rows;
+        const [row] = (await this.#pools.life.query<{ commits: number }>(sql, [epoch])).rows;
         if (row !== undefined) return row.commits === number;
       } catch {
         // It is still down, or the commit is still under way.
