@@ -43,24 +43,24 @@ export class KeybrakePlugin extends SimplePlugin {
   }
 
   /**
-   * Adds the pack's activities, interceptors and, where you name no workflows of your own, its workflows. What you have
-   * set stays. Throws an Error that lists everything wrong with the options.
+   * Adds the pack's activities, interceptors and, where you name no workflows of your own, its workflows and payload
+   * converter. What you have set stays. Throws an Error that lists everything wrong with the options.
    */
   override configureWorker(options: WorkerOptions): WorkerOptions {
-    const { interceptors, workflowBundle } = options;
+    const { interceptors } = options;
     if (interceptors?.activity?.some((factory) => ours.has(factory)) === true) return options;
     const runtime = (this.#runtime ??= new Runtime(checked(this.#options, process.env)));
     const interceptor = activityInterceptor(runtime);
     ours.add(interceptor);
-    const workflowsPath = options.workflowsPath ?? (workflowBundle === undefined ? ownWorkflows() : undefined);
+    const workflows = workflowsOf(options);
     return {
       ...options,
-      ...(workflowsPath !== undefined && { workflowsPath }),
+      ...workflows,
       activities: withoutReplacing(activitiesOf(runtime), options.activities),
       interceptors: {
         ...interceptors,
         activity: [...(interceptors?.activity ?? []), interceptor],
-        ...(workflowsPath !== undefined && { workflowModules: withModule(interceptors?.workflowModules) }),
+        ...(workflows !== undefined && { workflowModules: withModule(interceptors?.workflowModules) }),
       },
       shutdownGraceTime: options.shutdownGraceTime ?? SHUTDOWN_GRACE_TIME,
       maxHeartbeatThrottleInterval: options.maxHeartbeatThrottleInterval ?? HEARTBEAT_THROTTLE,
@@ -68,11 +68,11 @@ export class KeybrakePlugin extends SimplePlugin {
   }
 
   override configureReplayWorker(options: ReplayWorkerOptions): ReplayWorkerOptions {
-    const { interceptors, workflowBundle } = options;
-    const workflowsPath = options.workflowsPath ?? (workflowBundle === undefined ? ownWorkflows() : undefined);
-    if (workflowsPath === undefined) return options;
+    const { interceptors } = options;
+    const workflows = workflowsOf(options);
+    if (workflows === undefined) return options;
     const workflowModules = withModule(interceptors?.workflowModules);
-    return { ...options, workflowsPath, interceptors: { ...interceptors, workflowModules } };
+    return { ...options, ...workflows, interceptors: { ...interceptors, workflowModules } };
   }
 
   /** For `bundleWorkflowCode({ plugins: [new KeybrakePlugin()] })`. */
@@ -93,8 +93,16 @@ export class KeybrakePlugin extends SimplePlugin {
   }
 }
 
-function ownWorkflows(): string {
-  return require.resolve('../workflows');
+/**
+ * What the worker is to bundle: the pack's workflows where no others are named, which read payloads with its converter
+ * where no other is. Undefined: it has a bundle.
+ */
+function workflowsOf({ workflowsPath, workflowBundle, dataConverter }: WorkerOptions | ReplayWorkerOptions) {
+  if (workflowsPath === undefined && workflowBundle !== undefined) return undefined;
+  const own = require.resolve('../workflows');
+  if (workflowsPath !== undefined && workflowsPath !== own) return { workflowsPath };
+  const payloadConverterPath = require.resolve('../workflows/payloadConverter');
+  return { workflowsPath: own, dataConverter: { payloadConverterPath, ...dataConverter } };
 }
 
 /** An activity of the user's stays, even one that has a name of ours. */

@@ -47,7 +47,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<RunningW
       connection,
       namespace: options.namespace ?? 'default',
       taskQueue: options.taskQueue ?? DEFAULT_TASK_QUEUE,
-      workflowsPath: options.workflowsPath ?? require.resolve('../workflows'),
+      ...(options.workflowsPath !== undefined && { workflowsPath: options.workflowsPath }),
       ...(options.activities !== undefined && { activities: options.activities }),
       plugins: [...(options.workerOptions?.plugins ?? []), new KeybrakePlugin({ url, workerKey, sourceDir })],
     });

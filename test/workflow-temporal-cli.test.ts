@@ -72,6 +72,11 @@ test.each([
   { what: 'nothing', input: [], reason: 'Revoked by signal.' },
   { what: 'a JSON string', input: ['--input', '"wrong file"'], reason: 'Revoked by signal: wrong file' },
   { what: 'JSON', input: ['--input', '{"reason": "wrong prices"}'], reason: 'Revoked by signal: wrong prices' },
+  {
+    what: 'JSON that calls itself protobuf, as the Temporal UI offers it',
+    input: ['--input', '{"reason": "wrong day"}', '--input-meta', 'encoding=json/protobuf'],
+    reason: 'Revoked by signal: wrong day',
+  },
   { what: 'JSON of another kind', input: ['--input', '[17]'], reason: 'Revoked by signal.' },
 ])('`temporal workflow signal --name revoke` with $what ends the run, its key first', async ({ input, reason }) => {
   const prefix = prefixed();
