@@ -2,7 +2,6 @@
  * The drift check: the vendor's own total for a run against the ledger's. It reads only, at the account's pace, and
  * changes nothing; the memory needed does not grow with the calls of the run.
  */
-import { microsToUsd } from '../contract';
 import type { Rows, Store } from '../stores/store';
 import type { ListedCall } from '../stores/store';
 import type { Vendors } from '../vendors';
@@ -10,7 +9,7 @@ import type { Readable } from '../lookup';
 import type { DriftFilter, DriftLine, DriftRow } from './lines';
 import { settledRows } from './settled';
 import { overall, Tally } from './tally';
-import { unaccountedRows } from './unaccounted';
+import { unaccountedRows, unknownRow } from './unaccounted';
 
 export interface DriftParts {
   readonly ledger: {
@@ -51,6 +50,10 @@ export async function* driftOf(parts: DriftParts, filter: DriftFilter): AsyncGen
       yield* rows;
       yield { type: 'progress', calls };
     }
+    for (const call of tally.unknown.values()) {
+      tally.row();
+      yield unknownRow(call);
+    }
   }
   const totals = [...tallies.values()].map((tally) => tally.line());
   yield* totals;
@@ -82,21 +85,13 @@ async function rowsOf(
   if (call.state === 'held')
     tally.gap('it is still under way: compare again when the run has ended', call.quote_micros);
   if (call.state !== 'unknown') return [];
+  if (tally.unknown.size < UNKNOWN_MAX) {
+    tally.unknown.set(call.call_id, call);
+    return [];
+  }
   tally.row();
   return [unknownRow(call)];
 }
 
-function unknownRow(call: ListedCall): DriftRow {
-  return {
-    type: 'row',
-    why: 'unknown',
-    vendor: call.vendor,
-    account: call.account,
-    vendor_id: call.vendor_id,
-    record_id: call.record_id,
-    call_id: call.call_id,
-    ledger_usd: microsToUsd(call.quote_micros),
-    vendor_usd: null,
-    detail: 'its outcome is not known; the money is held',
-  };
-}
+/** Of an account, that wait for what they made; further ones are told at once. */
+const UNKNOWN_MAX = 10_000;

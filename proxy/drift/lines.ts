@@ -4,7 +4,7 @@ import type { CallView } from '../contract';
 /**
  * Why a line is there. `value`: the vendor counts another amount. `price`: its price came later. `refund`: money back
  * that the ledger does not know. `gone`: the vendor does not know the object. `unaccounted`: no call of any key made it.
- * `unknown`: the outcome of the call is not known.
+ * `unknown`: the outcome of the call is not known; what the vendor made then, for no more than it holds, is named with it.
  */
 export const DRIFT_WHYS = ['value', 'price', 'refund', 'gone', 'unaccounted', 'unknown'] as const;
 export type DriftWhy = (typeof DRIFT_WHYS)[number];

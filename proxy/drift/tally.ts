@@ -1,5 +1,6 @@
 /** Totals of a comparison, by account. The memory needed grows with accounts and reasons, not with calls. */
 import { type Micros, microsToUsd } from '../contract';
+import type { ListedCall } from '../stores/store';
 import type { DriftState, DriftTotal } from './lines';
 
 /** What is seen of one account. */
@@ -11,6 +12,10 @@ export class Tally {
   toMs = -Infinity;
   /** The rates of the last key that was met. */
   fx: Readonly<Record<string, number>> = {};
+  /** Unknown calls of the run that are not told yet, by their ids: what they made may still be met. */
+  readonly unknown = new Map<string, ListedCall>();
+  /** Open calls that account for an object. */
+  readonly makers = new Set<string>();
   #objects = 0;
   #ledgerMicros: Micros = 0;
   #vendorMicros: Micros = 0;

@@ -40,4 +40,6 @@ export interface Listed {
   readonly vendorId: string;
   /** Null: the vendor does not tell yet, or there is no rate for its currency. */
   readonly valueMicros: number | null;
+  /** When the vendor made it, in milliseconds; it tells whole seconds. */
+  readonly madeMs: number;
 }

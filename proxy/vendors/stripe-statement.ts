@@ -94,7 +94,8 @@ function listed(object: unknown, value: Valuation | undefined): Listed[] {
   if (id === undefined) return [];
   const payment = at(object, ['object']) === 'charge' ? at(object, ['payment_intent']) : undefined;
   const objectId = value?.objectId ?? (typeof payment === 'string' ? payment : id);
-  return [{ objectId, vendorId: id, valueMicros: value?.valueMicros ?? null }];
+  const madeMs = Number(at(object, ['created'])) * 1_000;
+  return [{ objectId, vendorId: id, valueMicros: value?.valueMicros ?? null, madeMs }];
 }
 
 /** As a route's value that needs to know nothing of the call. */

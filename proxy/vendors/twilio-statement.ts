@@ -43,7 +43,8 @@ const SID = /^(?:SM|MM)[A-Za-z0-9]{2,64}$/;
 function listed(message: unknown, terms: PricingTerms): Listed[] {
   const sid = at(message, ['sid']);
   if (typeof sid !== 'string' || !SID.test(sid) || at(message, ['direction']) !== 'outbound-api') return [];
-  return [{ objectId: sid, vendorId: sid, valueMicros: valueOfMessage(message, terms)?.valueMicros ?? null }];
+  const madeMs = Date.parse(String(at(message, ['date_created'])));
+  return [{ objectId: sid, vendorId: sid, valueMicros: valueOfMessage(message, terms)?.valueMicros ?? null, madeMs }];
 }
 
 function second(ms: number): string {
