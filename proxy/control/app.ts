@@ -21,7 +21,7 @@ import type { KeyRow } from '../stores/tables';
 import { createVendors, type Vendors } from '../vendors';
 import { listCalls, resolveCall, type StreamFormat, streamCalls } from './calls';
 import { streamDrift } from './drift';
-import { adminOnly, authenticated, type Env, limitedBody, unambiguousBody } from './gates';
+import { adminOnly, authenticated, type Env, limitedBody, noFields, unambiguousBody } from './gates';
 import { issueKey, keyAbove } from './issue';
 import { invalidRequest, issuesOf, rightFields } from './issues';
 import { checkWorkerJob, jobBudget, patchJob } from './jobs';
@@ -89,6 +89,8 @@ export function createControlApp(deps: ControlDeps): ControlApp {
   app.delete('/vault/calls', adminOnly);
   app.post('/vault/calls/:call_id/resolve', adminOnly);
   app.get('/vault/drift', adminOnly);
+  app.post('/vault/keys/:key_id/renew', noFields);
+  app.post('/vault/keys/:key_id/token', noFields);
   addKeys(app, deps);
   addJobs(app, deps);
   addCalls(app, deps);

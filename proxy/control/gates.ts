@@ -5,7 +5,8 @@ import { bodyLimit } from 'hono/body-limit';
 import { ControlError } from '../contract';
 import { repeatedName } from '../json';
 import type { ProxyOptions } from '../options';
-import { invalidRequest } from './issues';
+import { invalidRequest, issuesOf } from './issues';
+import { noBody } from './schemas';
 import type { Role } from './terms';
 
 const BODY_BYTES_MAX = 256 * 1024;
@@ -68,3 +69,20 @@ export const unambiguousBody: MiddlewareHandler<Env> = async (c, next) => {
   }
   await next();
 };
+
+/** For calls that take no fields: who gives one would think that it counts. */
+export const noFields: MiddlewareHandler<Env> = async (c, next) => {
+  const text = utf8(await c.req.arrayBuffer()).trim();
+  const read = noBody.safeParse(text === '' ? {} : parsed(text));
+  if (!read.success) throw invalidRequest(issuesOf(read.error));
+  await next();
+};
+
+/** Undefined: it is no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

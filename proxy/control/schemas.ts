@@ -59,6 +59,17 @@ const strict = <T extends z.ZodRawShape>(shape: T) =>
     error: (issue) => (issue.code === 'unrecognized_keys' ? unknownFields(issue.keys, Object.keys(shape)) : undefined),
   });
 
+/** Of calls that take no fields. */
+export const noBody = z.strictObject(
+  {},
+  {
+    error: ({ code, keys }) =>
+      code === 'unrecognized_keys'
+        ? (keys as readonly string[]).map(() => 'unknown field; this call takes none').join('\n')
+        : 'This call takes no body, or an empty object.',
+  },
+);
+
 const usd = (description: string) =>
   z
     .number()
