@@ -141,7 +141,7 @@ export class KeybrakeClient {
     return this.#json('GET', '/vault/calls', 'items', { query: { ...filter } });
   }
 
-  /** Streams every matching call, oldest first, in constant memory. */
+  /** Streams every matching call, oldest first, in constant memory. While a run goes on, calls may yet appear between. */
   async *streamCalls(filter: CallFilter = {}): AsyncGenerator<CallView> {
     yield* this.#lines<CallView>('/vault/calls', { ...filter });
   }

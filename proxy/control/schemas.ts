@@ -219,7 +219,11 @@ export const callsQuery = strict({
   state: optional(z.enum(CALL_STATES)),
   record_id: filter,
   vendor_id: filter,
-  cursor,
+  cursor: cursor.openapi({
+    description:
+      '`next_cursor` of the page before; of a stream, the `call_id` to go on after. Calls that waited for their money ' +
+      'appear up to a minute and a half after their `call_id` was made, so behind later ones.',
+  }),
   limit: limit.openapi({ description: 'Rows a page, 100 by default; of a stream, the most rows in all.' }),
 });
 
