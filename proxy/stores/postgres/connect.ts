@@ -70,9 +70,9 @@ function openPool(config: pg.PoolConfig): pg.Pool {
   return pool;
 }
 
-/** A connection of its own, to listen on. */
-export function newClient(url: string): pg.Client {
-  return new pg.Client(settings(url));
+/** A connection of its own: to listen on, or to make tables with. */
+export function newClient(url: string, more: pg.ClientConfig = {}): pg.Client {
+  return new pg.Client({ ...settings(url), ...more });
 }
 
 /** Throws {@link StoreError} when this is no server that a ledger can be kept on. Answers what to warn of. */
@@ -107,6 +107,11 @@ const BROKEN = /^(?:08|28|53|57P|58|XX)|^25P0[34]$/;
 
 export function isConflict(error: unknown): boolean {
   return CONFLICTS.has(sqlState(error) ?? '');
+}
+
+/** Another session had the lock for longer than it was to be waited for. */
+export function isLocked(error: unknown): boolean {
+  return sqlState(error) === '55P03';
 }
 
 /** The server refused the statement and goes on: its transaction has ended without an effect. */

@@ -13,7 +13,7 @@ import { type KeyRow, type LateRow, TABLES, type TableName } from '../tables';
 import { type Change, WorkingSet } from '../workingSet';
 import { checkServer, endPools, isConflict, isRefused, openPools, type Pools, storeError } from './connect';
 import { CLOCK, Epoch } from './epoch';
-import { migrate } from './schema';
+import { migrate } from './migrate';
 import { openShared } from './shared';
 import { cleaned, forgetEvents, LOCK_ORDER, lockRows, removeRows, writeEvents, writeRows } from './statements';
 import { Wanted } from './wanted';
@@ -39,7 +39,7 @@ export interface SharedStore extends Store {
 /**
  * Connects, makes or completes the tables, and begins an epoch. Throws {@link StoreError} when the server cannot be
  * reached, is too old, or has tables of a newer version.
- * @param warn told of settings of the server that endanger the ledger
+ * @param warn told of settings of the server that endanger the ledger, and of what keeps it from being opened at once
  */
 export async function openPostgres(url: string, warn: (text: string) => void = () => {}): Promise<SharedStore> {
   const pools = openPools(url);
@@ -47,8 +47,7 @@ export async function openPostgres(url: string, warn: (text: string) => void = (
   try {
     const warning = await checkServer(pools.life);
     if (warning !== undefined) warn(warning);
-    const client = await connection(pools.life);
-    await migrate(client).finally(() => client.release());
+    await migrate(url, warn);
     await epoch.join();
   } catch (error) {
     await endPools(pools);
