@@ -74,6 +74,7 @@ export async function startProxy(given: ProxyOptions): Promise<RunningProxy> {
     };
   } catch (error) {
     warning.close();
+    ledger.end();
     await store.close();
     throw error;
   }
@@ -191,9 +192,12 @@ async function serve(
       draining = true;
       const pruned = stopPruning();
       ledger.wake();
-      await Promise.all([running.drain(upstreamTimeoutMs + 10_000), poller.close(), reconciler.stop(), pruned]);
-      // What the store does not take any more is spooled, or its hold becomes unknown.
-      await within(ledger.idle(), CLOSE_WAIT_MS);
+      const others = Promise.all([poller.close(), reconciler.stop(), pruned]);
+      await running.drain(upstreamTimeoutMs + 10_000);
+      await within(Promise.all([others, ledger.idle()]), CLOSE_WAIT_MS);
+      // What the store has not taken by now is spooled, or its hold becomes unknown: nobody waits for it any more.
+      ledger.end();
+      await others;
       await replicas?.close();
       await Promise.all([...accounts.values()].map(({ forwarder }) => forwarder.close()));
       await ledger.store.close();

@@ -26,7 +26,10 @@ export function ledgerWarning({ logger, tryIt, now = Date.now, lookMs = LOOK_MS 
     looking = undefined;
     if (closed) return;
     tryIt().then(
-      () => logger.info('the ledger is written again: calls are taken'),
+      () => {
+        saidAt = -Infinity;
+        logger.info('the ledger is written again: calls are taken');
+      },
       () => lookLater(),
     );
   };

@@ -223,4 +223,15 @@ describe.each(STORES)('the ledger on $name', ({ open }) => {
     down = false;
     expect((await recorded).call.state).toBe('settled');
   });
+
+  test('at the end nothing is tried for ever: what the store has not taken fails, and so does what comes later', async () => {
+    const flaky = new Ledger({ ...at.ledger.store, commit: () => Promise.reject(new StoreError('down')) });
+    const [tried, waits] = [flaky.record(() => 1), flaky.record(() => 2)];
+    await expect(flaky.submit(() => 3)).rejects.toThrow('down');
+    flaky.end();
+    await expect(tried).rejects.toThrow(StoreError);
+    await expect(waits).rejects.toThrow(StoreError);
+    await expect(flaky.record(() => 4)).rejects.toThrow('The ledger is closed.');
+    await flaky.idle();
+  });
 });

@@ -27,7 +27,7 @@ function logged(): { readonly logger: pino.Logger; readonly lines: Line[] } {
   return { logger: pino(sink), lines };
 }
 
-test('once a minute at most, and once when it works again', async () => {
+test('once a minute at most while it lasts, and once when it works again', async () => {
   const { logger, lines } = logged();
   let time = 0;
   let works = false;
@@ -53,6 +53,12 @@ test('once a minute at most, and once when it works again', async () => {
   works = true;
   await until('it is told', () => lines.length === 3 || undefined);
   expect(said().at(-1)).toEqual([30, 'the ledger is written again']);
+  // A failure after that is news, whenever it comes.
+  works = false;
+  warning.failed(new StoreError('sixth'));
+  expect(said().at(-1)).toEqual([40, 'sixth']);
+  works = true;
+  await until('it is told again', () => lines.length === 5 || undefined);
   const after = tried;
   await new Promise((resolve) => setTimeout(resolve, 30));
   expect(tried).toBe(after);

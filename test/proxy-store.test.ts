@@ -85,4 +85,31 @@ describeOnLinux('a ledger that cannot be written', () => {
       expect.stringMatching(/"level":"?(40|warn)"?.*"reason":"The ledger's log cannot be written: EFBIG"/),
     ]);
   });
+
+  test('SIGTERM ends the proxy all the same, and the next one finds what was not settled', async () => {
+    const [, url = ''] = await proxy.said(/proxy on (http:\S+)/);
+    const client = new KeybrakeClient({ url, apiKey: ADMIN });
+    const caller = callerOf(url);
+    const key = await client.issueKey(keyBody({ usd_cap: 100 }));
+    // Outcomes that free money, that keep it held, and that spend it.
+    sandbox.setFaults({ delayMs: 400, dropBefore: 1 });
+    const dropped = parallel(4, 4, (index) =>
+      caller.call(key.vault_key, { key: `dropped:${index}` }).catch(() => undefined),
+    );
+    await until('they are at the vendor', () => sandbox.requests().length === 4 || undefined);
+    sandbox.setFaults({ delayMs: 400 });
+    const paid = parallel(4, 4, (index) => caller.call(key.vault_key, { key: `paid:${index}` }).catch(() => undefined));
+    await until('they are at the vendor', () => sandbox.requests().length === 8 || undefined);
+    limitFiles(1_024);
+    await until(
+      'the vendor has executed what it does',
+      () => sandbox.stats().stripe.executedCharges === 4 || undefined,
+    );
+    proxy.child.kill('SIGTERM');
+    const { stderr } = await proxy.ended;
+    expect(stderr).toContain('the proxy has drained and stopped');
+    await Promise.all([dropped, paid]);
+    await caller.close();
+    await client.close();
+  }, 90_000);
 });

@@ -1,5 +1,16 @@
 /** The SQLite store among other programs, and on a disk that fails: it loses nothing, and takes nothing that it could lose. */
-import { chmodSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, truncateSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { openSqlite } from '../proxy/stores/sqlite';
 import { encodeRecord } from '../proxy/stores/sqlite/record';
@@ -77,7 +88,68 @@ test('after a sync that failed nothing counts as synced, whatever the next one s
   expect(() => worker.turn([record])).toThrow('disk I/O error');
   expect(worker.turn([record])).toEqual({ applied: seq });
   expect(worker.sync()).toBe(false);
+  // Nor for the thread that takes over from it.
+  expect(new TableWorker(db, 1, worker.distrusted).turn([record])).toEqual({ applied: seq });
   db.close();
+});
+
+/** The kernel's locks that this process has on a file. */
+function locksOn(path: string): string[] {
+  const { ino } = statSync(path);
+  const lines = readFileSync('/proc/locks', 'utf8').split('\n');
+  const mine = lines.map((line) => line.split(/\s+/)).filter(([, , , , pid]) => pid === String(process.pid));
+  return mine.filter((words) => words[5]?.endsWith(`:${ino}`)).map((words) => words.slice(3).join(' '));
+}
+
+/** Only Linux tells which locks there are. */
+const describeOnLinux = existsSync('/proc/locks') ? describe : describe.skip;
+
+describeOnLinux('the locks on a ledger', () => {
+  test('stay whatever else the process opens: another program would take the files from under it', async () => {
+    const path = newPath();
+    const store = openSqlite(path, { logFileBytes: MIB, syncBytes: MIB, ownBytesMax: 0 });
+    const before = [locksOn(path), locksOn(`${path}-lock`)];
+    expect(before.map((locks) => locks.length > 0)).toEqual([true, true]);
+    // A thread for the tables starts, with a connection of its own.
+    await put(store, 'a', 'b');
+    await store.listKeys({ limit: 1 });
+    expect(locksOn(path)).toEqual(before[0]);
+    expect(() => openSqlite(path)).toThrow(/open in another process/);
+    expect([locksOn(path), locksOn(`${path}-lock`)]).toEqual(before);
+    await store.close();
+  });
+});
+
+test('a ledger that was not closed does not open without its log: what was spent last is in that', async () => {
+  const path = newPath();
+  const store = openSqlite(path);
+  await put(store, 'a', 'b');
+  const copy = crashed(path);
+  for (const log of ['-log.0', '-log.1']) renameSync(`${copy}${log}`, `${copy}${log}.away`);
+  expect(() => openSqlite(copy)).toThrow(/was not closed, and its log is missing.*Bring them/);
+  for (const log of ['-log.0', '-log.1']) renameSync(`${copy}${log}.away`, `${copy}${log}`);
+  const again = openSqlite(copy);
+  expect(await valuesIn(again, ['a'])).toEqual({ a: 'b' });
+  const lost = crashed(copy);
+  await again.close();
+  // As the message says, where it is lost for good.
+  for (const log of ['-log.0', '-log.1']) rmSync(`${lost}${log}`);
+  writeFileSync(`${lost}-log.0`, '');
+  await openSqlite(lost).close();
+  await openSqlite(lost).close();
+  await store.close();
+});
+
+test('a closed ledger takes nothing more, and its last commit is whole', async () => {
+  const path = newPath();
+  const store = openSqlite(path);
+  const last = put(store, 'a', 'b');
+  const closing = store.close();
+  await expect(put(store, 'c', 'd')).rejects.toThrow('The ledger is closed.');
+  await Promise.all([last, closing]);
+  const again = openSqlite(path);
+  expect(await valuesIn(again, ['a', 'c'])).toEqual({ a: 'b', c: undefined });
+  await again.close();
 });
 
 test('without the file of its lock a ledger takes no more holds', async () => {

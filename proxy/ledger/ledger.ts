@@ -53,6 +53,7 @@ export class Ledger {
   #queue: Pending[] = [];
   #committing = false;
   #scheduled = false;
+  #ended = false;
 
   /** `onFailure` hears why a commit failed, and why holds are refused. */
   constructor(store: Store, observe: CommitObserver = () => {}, onFailure: (error: unknown) => void = () => {}) {
@@ -69,7 +70,7 @@ export class Ledger {
     return this.#enqueue(operation, false);
   }
 
-  /** Like {@link submit} for what has happened already: while the store cannot be written it is tried again. */
+  /** Like {@link submit} for what has happened already: while the store cannot be written it is tried again, until the end. */
   record<T>(operation: Operation<T>): Promise<T> {
     return this.#enqueue(operation, true);
   }
@@ -161,7 +162,14 @@ export class Ledger {
     while (this.#committing || this.#queue.length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
   }
 
+  /** Before the store is closed: what it has not taken by now, and all that comes, fails with {@link StoreError}. */
+  end(): void {
+    this.#ended = true;
+    for (const { reject } of this.#queue.splice(0)) reject(isClosed());
+  }
+
   #enqueue<T>(operation: Operation<T>, essential: boolean, holdsFor?: string): Promise<T> {
+    if (this.#ended) return Promise.reject(isClosed());
     return new Promise<T>((resolve, reject) => {
       this.#queue.push({ operation, resolve: resolve as (value: unknown) => void, reject, essential, holdsFor });
       this.#schedule();
@@ -219,10 +227,10 @@ export class Ledger {
 
   #failed(batch: readonly Pending[], error: unknown): number {
     this.#onFailure(error);
-    const kept = batch.filter(({ essential }) => essential);
+    const kept = this.#ended ? [] : batch.filter(({ essential }) => essential);
     this.#queue.unshift(...kept);
     for (const { essential, reject, holdsFor } of batch) {
-      if (!essential) reject(error);
+      if (!essential || this.#ended) reject(error);
       if (holdsFor !== undefined && error instanceof StoreError && error.uncertain) this.#takeBack(holdsFor);
     }
     return kept.length > 0 ? RETRY_MS : 0;
@@ -232,4 +240,8 @@ export class Ledger {
   #takeBack(callId: string): void {
     this.record((rows, now) => giveBack(rows, now, callId)).catch(() => undefined);
   }
+}
+
+function isClosed(): StoreError {
+  return new StoreError('The ledger is closed.');
 }

@@ -131,7 +131,7 @@ export class Backlog {
 
   #startThread(): Worker {
     const { path, syncBytes } = this.#options;
-    const workerData: ThreadData = { path, syncBytes };
+    const workerData: ThreadData = { path, syncBytes, distrusted: this.#own.distrusted };
     const thread = new Worker(threadFile(), { workerData });
     thread.on('message', (told: FromThread) => {
       if ('failed' in told) this.#isFailed(told.failed);

@@ -17,7 +17,7 @@ import { Backlog } from './backlog';
 import { Log, logPaths, readLog } from './log';
 import { ledgerPath, nameOf } from './place';
 import { encodeRecord, LAYOUTS } from './record';
-import { appliedIn, checkpoint, lock, lockPath, openLedger, sqliteCode } from './schema';
+import { appliedIn, lock, lockPath, markOpen, openLedger, sqliteCode, wasLeftOpen } from './schema';
 import { TableWorker } from './turn';
 import { Unapplied } from './unapplied';
 
@@ -69,9 +69,16 @@ export function openSqlite(given: string, sizes = SIZES): Store {
 
 /** Brings the log of a process that died into the tables. Answers the number of the last record. */
 function recoverTables(path: string, db: Database.Database): number {
+  const [log, other] = logPaths(path);
+  if (wasLeftOpen(db) && !existsSync(log) && !existsSync(other)) {
+    throw new StoreError(
+      `The ledger ${path} was not closed, and its log is missing: the last commits are in ${log} and ${other}. Bring them ` +
+        `from where it was copied. If they are lost for good, make an empty ${log}: what they held may be charged again.`,
+    );
+  }
   const records = readLog(path, appliedIn(db));
   if (records.length > 0) new TableWorker(db, Infinity).turn(records);
-  if (!checkpoint(db, 'TRUNCATE')) throw new StoreError(`The ledger ${path} is being read by another process.`);
+  if (!markOpen(db, true)) throw new StoreError(`The ledger ${path} is being read by another process.`);
   return appliedIn(db);
 }
 
@@ -103,7 +110,9 @@ function storeOn(
     },
   });
   let seq = seqBefore;
-  let committing = false;
+  let closed = false;
+  /** Settles when the record that is being written is written, or has failed. */
+  let committing: Promise<unknown> | undefined;
   /** Rows of this commit that came from the tables. */
   let loads = 0;
   let diskCheckedAt = 0;
@@ -151,7 +160,8 @@ function storeOn(
   }
 
   async function commit(work: (rows: Rows, now: number) => void): Promise<void> {
-    assert(!committing, 'one commit at a time');
+    if (closed) throw isClosed();
+    assert(committing === undefined, 'one commit at a time');
     catchUp();
     const now = Date.now();
     const rows = changed(work, now);
@@ -159,14 +169,15 @@ function storeOn(
     const { events, forgotten } = rows;
     if (changes.length + removals.length + events.length + forgotten.length === 0) return;
     const record = encodeRecord(seq + 1, now, { changes, removals, forgotten, events });
-    committing = true;
+    const appended = log.append(seq + 1, record);
+    committing = appended.catch(() => undefined);
     try {
-      await log.append(seq + 1, record);
+      await appended;
     } catch (cause) {
       // Whatever of the record is in the file, the next one is written over it.
       throw new StoreError(`The ledger's log cannot be written: ${(cause as NodeJS.ErrnoException).code}`, { cause });
     } finally {
-      committing = false;
+      committing = undefined;
     }
     const written = (seq += 1);
     owed = () => {
@@ -197,7 +208,7 @@ function storeOn(
     },
     acceptsHolds,
     async ping() {
-      if (!db.open) throw new StoreError('The ledger is closed.');
+      if (closed) throw isClosed();
       if (backlog.failed !== undefined)
         throw new StoreError(`The ledger's tables cannot be written: ${backlog.failed}.`);
       if (acceptsHolds()) return;
@@ -205,14 +216,30 @@ function storeOn(
       throw new StoreError(`The ledger was moved, or less than ${least} MiB is free on its disk.`);
     },
     async close() {
-      if (!db.open) return;
+      if (closed) return;
+      closed = true;
+      // Else its bytes would go to whatever file has the number of the log's by then.
+      await committing;
       catchUp();
-      const done = await backlog.close();
+      const done = (await backlog.close()) && isMarkedClosed(db);
       db.close();
       log.close(done);
       locked.close();
     },
   };
+}
+
+function isClosed(): StoreError {
+  return new StoreError('The ledger is closed.');
+}
+
+/** Where it cannot be, the log stays. */
+function isMarkedClosed(db: Database.Database): boolean {
+  try {
+    return markOpen(db, false);
+  } catch {
+    return false;
+  }
 }
 
 /** What SQLite throws is a failure of the store, which the ledger tells from one operation's. */

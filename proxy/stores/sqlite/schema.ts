@@ -10,6 +10,8 @@ const Driver: typeof Database = loadDriver();
 
 /** Name of the `meta` row that tells up to which record of the log the tables are. */
 export const APPLIED = 'applied';
+/** Name of the `meta` row that is there while a process has the ledger open: until then the log belongs to it. */
+const OPEN = 'open';
 
 export function lockPath(ledger: string): string {
   return `${ledger}-lock`;
@@ -58,12 +60,15 @@ export function connect(path: string): Database.Database {
   return db;
 }
 
-/** A file that is made is for nobody else to read; what SQLite puts beside it has its mode. */
+/**
+ * A file that is made is for nobody else to read; what SQLite puts beside it has its mode. One that is there is not
+ * opened: to close it would end all locks that this process has on it (sqlite.org/howtocorrupt.html, 2.2).
+ */
 function newDriver(path: string, timeoutMs: number): Database.Database {
   try {
-    closeSync(openSync(path, 'a', 0o600));
+    closeSync(openSync(path, 'ax', 0o600));
   } catch {
-    // SQLite says why, in its own words.
+    // It is there, or SQLite says why not, in its own words.
   }
   return new Driver(path, { timeout: timeoutMs });
 }
@@ -77,6 +82,18 @@ export function checkpoint(db: Database.Database, mode: 'PASSIVE' | 'TRUNCATE'):
 export function appliedIn(db: Database.Database): number {
   const row = db.prepare('SELECT value FROM meta WHERE name = ?').get(APPLIED) as { value: string } | undefined;
   return Number(row?.value ?? 0);
+}
+
+/** Was the ledger left without being closed? Then the last commits are in its log. */
+export function wasLeftOpen(db: Database.Database): boolean {
+  return db.prepare('SELECT 1 FROM meta WHERE name = ?').get(OPEN) !== undefined;
+}
+
+/** Answers whether the word is in the ledger's file, synced. */
+export function markOpen(db: Database.Database, open: boolean): boolean {
+  if (open) db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(OPEN, '1');
+  else db.prepare('DELETE FROM meta WHERE name = ?').run(OPEN);
+  return checkpoint(db, 'TRUNCATE');
 }
 
 /**

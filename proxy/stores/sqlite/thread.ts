@@ -6,6 +6,8 @@ import { TableWorker, type Turn } from './turn';
 export interface ThreadData {
   readonly path: string;
   readonly syncBytes: number;
+  /** A sync failed before there was a thread. */
+  readonly distrusted: boolean;
 }
 export interface ToThread {
   readonly records: readonly Uint8Array[];
@@ -18,9 +20,9 @@ const RETRY_MS = 200;
 
 if (parentPort !== null) {
   const port = parentPort;
-  const { path, syncBytes } = workerData as ThreadData;
+  const { path, syncBytes, distrusted } = workerData as ThreadData;
   const db = connect(path);
-  const worker = new TableWorker(db, syncBytes);
+  const worker = new TableWorker(db, syncBytes, distrusted);
   let waiting: Buffer[] = [];
   let timer: NodeJS.Timeout | undefined;
   let closing = false;

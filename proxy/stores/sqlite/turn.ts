@@ -17,14 +17,19 @@ export class TableWorker {
   readonly #applier: Applier;
   readonly #syncBytes: number;
   #bytes = 0;
-  /** A sync failed: the next may say that all is well with what the disk has lost (fsync(2)). The log has it. */
-  #distrusted = false;
+  #distrusted: boolean;
 
-  /** After `syncBytes` of records SQLite is synced, so that the log can begin anew. */
-  constructor(db: Database.Database, syncBytes: number) {
+  /** After `syncBytes` of records SQLite is synced, so that the log can begin anew; not if it is `distrusted`. */
+  constructor(db: Database.Database, syncBytes: number, distrusted = false) {
     this.#db = db;
     this.#syncBytes = syncBytes;
+    this.#distrusted = distrusted;
     this.#applier = new Applier(db);
+  }
+
+  /** A sync failed: the next may say that all is well with what the disk has lost (fsync(2)). The log has it. */
+  get distrusted(): boolean {
+    return this.#distrusted;
   }
 
   turn(records: readonly Buffer[]): Turn {
