@@ -118,6 +118,43 @@ describe('a reset', () => {
   });
 });
 
+describe('a reset of withVaultKey', () => {
+  const worker = { workflowsPath: require.resolve('./support/userWorkflows') };
+
+  test('that is given no other key, since the one above is dead too, ends by that', async () => {
+    const above = await stack.proxy.client.issueKey({
+      vendor: 'stripe',
+      usd_cap: 100,
+      allowed_endpoints: ['POST /v1/payment_intents'],
+      expires_in: '1h',
+      agent_run_label: 'above',
+    });
+    await withWorker(
+      stack,
+      async (taskQueue) => {
+        const workflowId = `under-${randomUUID()}`;
+        const handle = await stack.client.workflow.start('waitUnder', { taskQueue, workflowId, args: [above.key_id] });
+        await eventually(() => keyOf(handle));
+        await stack.proxy.client.revokeKey(above.key_id, 'test');
+        const ended = { cause: { type: 'keybrake.key_revoked', nonRetryable: true } };
+        await expect(handle.result()).rejects.toMatchObject(ended);
+
+        // To where the guard's news came.
+        const successor = await reset(handle, 1);
+        const outcome = successor.result().catch((error: unknown) => error);
+        await eventually(async () => (await failedTasks(successor)).length > 0 || (await isClosed(successor)));
+        expect(await failedTasks(successor)).toEqual([]);
+        expect(await outcome).toMatchObject(ended);
+      },
+      { worker },
+    );
+  });
+});
+
+async function isClosed(handle: WorkflowHandle): Promise<boolean> {
+  return (await handle.describe()).status.name !== 'RUNNING';
+}
+
 describe('replay', () => {
   test('a worker without a cache charges each record once', async () => {
     const uncached: WorkerSetup = { worker: { maxCachedWorkflows: 0 } };
@@ -158,7 +195,7 @@ describe('replay', () => {
 });
 
 /** The key's id, out of the marker of the local activity that issued it. */
-async function keyOf(handle: RunHandle): Promise<string | undefined> {
+async function keyOf(handle: Pick<WorkflowHandle, 'workflowId'>): Promise<string | undefined> {
   const { items } = await stack.proxy.client.listKeys({ limit: 1_000 });
   return items.find(({ job_id: jobId }) => jobId?.startsWith(`${handle.workflowId}/`))?.key_id;
 }

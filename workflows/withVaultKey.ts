@@ -6,6 +6,7 @@ import {
   ApplicationFailure,
   CancellationScope,
   CancelledFailure,
+  log,
   patched,
   setHandler,
   workflowInfo,
@@ -14,7 +15,7 @@ import { formatUsd, type KeyState, type Spend, usdToMicros } from '../proxy/cont
 import type { KeyRequest, VaultSpend } from '../activities/types';
 import { runWithVault, type VaultContext } from './context';
 import { reasonOf, vaultRevokeSignal, vaultStatusQuery, type VaultStatusView } from './definitions';
-import { endingInFailure } from './failures';
+import { endingInFailure, rootFailure } from './failures';
 import { RunKey } from './key';
 import type { StopCode } from '../activities/contract/plan';
 import { until } from './waiting';
@@ -81,6 +82,8 @@ type Settled<T> = { readonly value: T } | { readonly error: unknown };
 const CLOSING = 'keybrake.closing';
 /** A run from before took a key that was never issued for one to revoke, and forgot the revocation. */
 const NEVER_ISSUED = 'keybrake.never-issued';
+/** An activity of a run from before, whose dead key could not be replaced, failed with why not, and the run went on. */
+const NOT_REPLACED = 'keybrake.not-replaced';
 
 class OpenVault {
   readonly #label: string;
@@ -102,7 +105,8 @@ class OpenVault {
     this.#context = {
       inFlight: 0,
       header: () => ({ keyId: this.#openKey().id, jobId }),
-      refused: (code, keyId) => this.#refused(code, keyId),
+      // Asked before the local activity that replaces: behind one, a replay may not have heard of the patch yet.
+      refused: (code, keyId) => this.#refused(code, keyId, patched(NOT_REPLACED)),
     };
   }
 
@@ -129,7 +133,7 @@ class OpenVault {
   async open(request: KeyRequest, name: string): Promise<void> {
     const key = await this.#issue(request, name);
     this.#key = key;
-    key.guard((code, keyId) => void this.#refused(code, keyId));
+    this.#guard(key);
     if (this.#revokeAsked !== undefined) await this.revoke(this.#revokeAsked.reason);
   }
 
@@ -189,14 +193,19 @@ class OpenVault {
     });
   }
 
-  /** True: after a reset, another key of the job took the dead one's place. */
-  async #refused(code: StopCode, keyId: string): Promise<boolean> {
+  /** Nobody waits for what its news leads to, so that must not throw: it would fail the workflow task for ever. */
+  #guard(key: RunKey): void {
+    key.guard((code, keyId) => void this.#refused(code, keyId, true));
+  }
+
+  /** True: after a reset, another key of the job took the dead one's place. Throws only where not `survives`. */
+  async #refused(code: StopCode, keyId: string, survives: boolean): Promise<boolean> {
     const key = this.#openKey();
     if (this.#stop !== undefined || this.#ended) return false;
     // The guard can see the key dead before the workflow hears that it has revoked it.
     if (this.#closing && patched(CLOSING)) return false;
-    if (code !== 'cap_exhausted' && (await key.replace(keyId))) {
-      key.guard((again, id) => void this.#refused(again, id));
+    if (code !== 'cap_exhausted' && (await replaced(key, keyId, survives))) {
+      this.#guard(key);
       return true;
     }
     this.#stop ??= { code };
@@ -207,6 +216,17 @@ class OpenVault {
   #openKey(): RunKey {
     if (this.#key !== undefined) return this.#key;
     throw ApplicationFailure.nonRetryable('The vault key has not been issued.', 'keybrake.internal');
+  }
+}
+
+/** The proxy may refuse another key, where the key above is dead too, or not answer for long: then the dead one ends it. */
+async function replaced(key: RunKey, keyId: string, survives: boolean): Promise<boolean> {
+  try {
+    return await key.replace(keyId);
+  } catch (error) {
+    if (!survives) throw error;
+    log.warn('No other key in place of the dead one', { keyId, error: rootFailure(error).message });
+    return false;
   }
 }
 

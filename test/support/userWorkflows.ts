@@ -209,6 +209,11 @@ export async function notifyCapped(ids: string[]) {
   });
 }
 
+/** Waits below another key until something ends it. */
+export async function waitUnder(parentKeyId: string) {
+  return withVaultKey(keyOptions(5, { parentKeyId }), () => sleep('1 day'));
+}
+
 /** A workflow that knows nothing of vault keys. */
 export async function waitForever() {
   await sleep('1 day');
