@@ -96,7 +96,9 @@ export class Guards {
       return false;
     } catch (error) {
       if (error instanceof ActivityCancelledError) {
-        await temporal.activity.reportCancellation(taskToken);
+        await temporal.activity.reportCancellation(taskToken).catch(() => undefined);
+        // The run revokes its key itself, but its worker may not reach the proxy.
+        await this.#revoke(guarded, 'The run has ended.', stopping);
         return true;
       }
       if (error instanceof ActivityPausedError || error instanceof ActivityResetError) {

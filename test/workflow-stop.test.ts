@@ -32,17 +32,19 @@ interface Front {
   readonly url: string;
   /** How often a revocation was asked for in vain. */
   readonly refused: number;
-  refuseRevocations(): void;
+  /** Those with this reason alone, where it is given. */
+  refuseRevocations(reason?: string): void;
   changeWorkerKey(): void;
   stop(): Promise<void>;
 }
 
 async function startFront(proxy: string): Promise<Front> {
-  let [refusing, refused, changed] = [false, 0, false];
+  let [refused, changed] = [0, false];
+  let refusing: ((reason: string | null) => boolean) | undefined;
   const server = createServer((request, response) => {
     const { method, url = '/', headers } = request;
     if (changed && url.startsWith('/vault/')) headers.authorization = 'Bearer yesterday';
-    if (refusing && method === 'DELETE') {
+    if (method === 'DELETE' && refusing?.(new URL(url, proxy).searchParams.get('reason'))) {
       refused += 1;
       response.writeHead(503).end();
       return;
@@ -62,7 +64,7 @@ async function startFront(proxy: string): Promise<Front> {
     get refused() {
       return refused;
     },
-    refuseRevocations: () => void (refusing = true),
+    refuseRevocations: (reason) => void (refusing = (asked) => reason === undefined || asked === reason),
     changeWorkerKey: () => void (changed = true),
     async stop() {
       const closed = new Promise((resolve) => server.close(resolve));
@@ -112,3 +114,38 @@ test("the worker's key is changed at the proxy in mid-run: every record ends, an
   expect((await stack.proxy.client.getKey(keyId!)).state).toBe('active');
   await worker.stop();
 });
+
+/** Runs a few records to their end, while revocations are refused as told. */
+async function endsUnconfirmed(prefix: string, refused?: string) {
+  const taskQueue = `stop-${randomUUID()}`;
+  const worker = await startWorker(stack, taskQueue, { plugin: { url: front.url } });
+  const path = await writeSource(stack, customers(3, 100, prefix));
+  front.refuseRevocations(refused);
+  const handle = await startRun(stack, taskQueue, inputFor(path, { key: keyWith({ lease: 10 }) }));
+  return { worker, handle };
+}
+
+test('a worker that cannot revoke the key of a run that ended leaves that to the guard, which may be at another', async () => {
+  // The run's own revocation has this reason, the guard's another.
+  const { worker, handle } = await endsUnconfirmed('elsewhere', 'The run has completed.');
+  await eventually(() => front.refused > 0);
+  const { keyId } = await handle.query(statusQuery);
+  await eventually(async () => (await stack.proxy.client.getKey(keyId!)).state === 'revoked');
+  expect((await handle.describe()).status.name).toBe('RUNNING');
+
+  const { revokeConfirmed, reason } = await handle.result();
+  expect([revokeConfirmed, reason]).toEqual([true, 'Every record was tried.']);
+  await worker.stop();
+}, 120_000);
+
+test('of a key that nobody could revoke the report says how to, and that its lease ends it: nothing renews that', async () => {
+  const { worker, handle } = await endsUnconfirmed('nobody');
+  const { revokeConfirmed, reason, keyId } = await handle.result();
+  expect(revokeConfirmed).toBe(false);
+  expect(reason).toMatch(
+    new RegExp(`did not confirm that ${keyId} is revoked within 40 s\\. Revoke it with "keybrake revoke ${keyId}"`),
+  );
+  expect(reason).toMatch(/nothing renews its lease once .*, which ends it within 10 s\.$/);
+  expect((await stack.proxy.client.getKey(keyId!)).state).toBe('expired');
+  await worker.stop();
+}, 120_000);

@@ -22,13 +22,15 @@ export async function finish(
   calls: Promise<readonly Doubt[]>,
 ): Promise<RunReport> {
   run.windUp();
+  // A guard that still renewed would keep a key alive that cannot be revoked from here; as it goes, it revokes it too.
+  if (run.guardFirst) key.unguard();
   const unconfirmed = await key.revoke(run.stop?.reason ?? 'The run has completed.');
-  key.unguard();
+  if (!run.guardFirst) key.unguard();
   run.work.cancel();
   await lookUpDoubts(plan, key.id, await calls, run.counts);
   run.show();
 
-  const notes = unconfirmed === undefined ? [] : [unconfirmed];
+  const notes: string[] = [];
   const results = await writeResults(plan, key).catch((error: unknown) => {
     notes.push(`The results file was not written: ${rootFailure(error).message}`);
     return undefined;
@@ -39,9 +41,11 @@ export async function finish(
     return undefined;
   });
   if (spend !== undefined) run.spend = spend;
+  const revokeConfirmed = unconfirmed === undefined || spend?.state === 'revoked';
+  if (unconfirmed !== undefined && !revokeConfirmed) notes.unshift(unconfirmed);
   await until(allHandlersFinished);
   run.finished();
-  return conclude(run, reportOf(run, plan, { spend, results, notes, revokeConfirmed: unconfirmed === undefined }));
+  return conclude(run, reportOf(run, plan, { spend, results, notes, revokeConfirmed }));
 }
 
 /** The report of a run that was stopped before it had a key. */

@@ -83,7 +83,7 @@ export class RunKey {
     );
   }
 
-  /** The run has ended its calls: the guard may go. */
+  /** The run starts no more calls: the guard may go. It sees to it that the key dies. */
   unguard(): void {
     this.#guard?.cancel();
   }
@@ -120,12 +120,11 @@ export class RunKey {
       return undefined;
     } catch (error) {
       log.error('The vault key was not confirmed as revoked', { keyId: this.id, error: String(error) });
-      const unconfirmed = `The proxy did not confirm that ${this.id} is revoked`;
-      if (!wasRefused(error)) return `${unconfirmed}; its lease has ended, so it is dead.`;
       const leaseS = Math.ceil(this.#issued.leaseMs / 1_000);
+      const why = wasRefused(error) ? `: ${rootFailure(error).message}` : ` within ${timeoutMs / 1_000} s.`;
       return (
-        `${unconfirmed}: ${rootFailure(error).message} Revoke it with "keybrake revoke ${this.id}"; ` +
-        `nothing renews its lease any more, which ends it within ${leaseS} s.`
+        `The proxy did not confirm that ${this.id} is revoked${why} Revoke it with "keybrake revoke ${this.id}"; ` +
+        `nothing renews its lease once its guard and the calls under way have ended, which ends it within ${leaseS} s.`
       );
     }
   }

@@ -30,6 +30,8 @@ const STATUS_OF = {
 
 /** Histories from before it wait at a cap for a raise alone. */
 const CAP_FREE = 'keybrake.cap-free';
+/** A run from before kept its guard, which renews the lease, until its key was revoked, or could not be. */
+const GUARD_FIRST = 'keybrake.guard-first';
 
 /** A run that waits at a spent cap, `onCapExhausted: "pause"`. */
 export interface Wait {
@@ -51,6 +53,8 @@ export class Run {
   readonly together = sendsTogether();
   /** Does the run see by itself that the cap at which it waits is free again? Asked at the start, as `together`. */
   readonly #seesFreeCap = patched(CAP_FREE);
+  /** Does the guard go before the key is revoked? Asked at the start, as `together`. */
+  readonly guardFirst = patched(GUARD_FIRST);
   /** Of the records that the root runs itself. */
   readonly counts: Record<Outcome, number> = noOutcomes();
   /** Of each shard, as last heard. */

@@ -167,6 +167,6 @@ export interface RunReport {
   /** Spend of the job over all its runs. */
   readonly jobSpend: Spend | null;
   readonly results: string | null;
-  /** False: the proxy did not confirm that the key is revoked; `reason` says whether it is dead. Absent where there was none. */
+  /** False: the proxy did not confirm that the key is revoked; `reason` says what ends it. Absent where there was none. */
   readonly revokeConfirmed?: boolean;
 }
