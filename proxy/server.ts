@@ -88,19 +88,11 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
   const server: Server = parts.tls === undefined ? createServer(listener) : createTlsServer(parts.tls, listener);
   server.on(parts.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
     silent.add(socket);
-    // Each call of those behind one another listens while it waits.
-    socket.setMaxListeners(0);
-    // A reader of the control plane that says no more has gone: its answer may be long, and moves no money.
-    socket.once('end', () => {
-      if (open.has(socket)) socket.end();
-    });
     socket.once('close', () => {
       silent.delete(socket);
       open.delete(socket);
     });
   });
-  // Of node:http: who says no more, but listens, is answered. Else a call that was reserved is paid for unheard.
-  Object.assign(server, { httpAllowHalfOpen: true });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = KEEP_ALIVE_MS + 5_000;
   server.requestTimeout = REQUEST_TIMEOUT_MS;
@@ -185,23 +177,17 @@ function incomingCall(
     url,
     headers,
     body,
-    // An answer that stands behind another one's on its connection is not told that this has ended. Who says no more has
-    // gone in all likelihood: whether it listens shows only when it is answered.
-    gone: () => response.destroyed || socket.destroyed || socket.readableEnded,
+    // An answer that stands behind another one's on its connection is not told that this has ended.
+    gone: () => response.destroyed || socket.destroyed,
     onGone(leave) {
       response.once('close', leave);
-      socket.once('end', leave);
-      return () => {
-        response.off('close', leave);
-        socket.off('end', leave);
-      };
+      return () => void response.off('close', leave);
     },
   };
 }
 
 function answer(response: ServerResponse, reply: Reply | undefined, last: boolean): void {
-  if (response.destroyed) return;
-  if (reply === undefined) return void response.destroy();
+  if (reply === undefined || response.destroyed) return;
   const headers: OutgoingHttpHeaders = Object.assign({ 'content-length': reply.body.length }, reply.headers);
   if (last) headers['connection'] = 'close';
   response.writeHead(reply.status, headers);

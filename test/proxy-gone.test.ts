@@ -5,7 +5,6 @@ import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text as textOf } from 'node:stream/consumers';
 import { startTestProxy, type StoredProxy } from './support/proxy';
 import { FIVE_DOLLARS, keyBody, until } from './support/rig';
 import { intent } from './support/vendorStub';
@@ -43,15 +42,6 @@ async function pipelined(...requests: readonly string[]): Promise<() => Promise<
     socket.destroy();
     await once(socket, 'close');
   };
-}
-
-/** As `nc -N` does: says all at once, says that there is no more, and listens. */
-async function halfClosed(...requests: readonly string[]): Promise<() => Promise<string>> {
-  const socket = connect({ port: proxy.port, host: '127.0.0.1', allowHalfOpen: true });
-  const heard = textOf(socket);
-  socket.end(requests.join(''));
-  await once(socket, 'finish');
-  return () => heard;
 }
 
 function charge(vaultKey: string, key: string): string {
@@ -116,33 +106,4 @@ test('of calls that stand behind one another on a connection, those not reserved
   vendor.closeAllConnections();
   vendor.close();
   expect(held).toHaveLength(1);
-});
-
-test('a client that says no more, but listens, hears of what it was charged for', async () => {
-  const held: (() => void)[] = [];
-  const vendor = await heldVendor(held, (key) => intent(500, key), 200);
-  const key = await proxy.client.issueKey(keyBody({ usd_cap: 100 }));
-  // The proxy knows the key from now on: who is gone before it is known is dropped.
-  await fetch(`${proxy.url}/stripe/v1/nothing`, { headers: { authorization: `Bearer ${key.vault_key}` } });
-  const answers = await halfClosed(charge(key.vault_key, 'one'), charge(key.vault_key, 'two'));
-  await until('both are at the vendor', () => held.length === 2 || undefined);
-  // Long after its end was seen.
-  expect((await fetch(`${proxy.url}/healthz`)).status).toBe(200);
-  for (const answer of held) answer();
-  expect((await answers()).match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2);
-  expect((await proxy.client.getKey(key.key_id)).spend).toMatchObject({ settled_usd: 10, held_usd: 0 });
-  vendor.close();
-});
-
-test('what waits when its client says no more is dropped, and the connection ends', async () => {
-  const held: (() => void)[] = [];
-  const vendor = await heldVendor(held, () => ({ error: { type: 'invalid_request_error', message: 'no' } }), 400);
-  const key = await proxy.client.issueKey(keyBody({ usd_cap: 5 }));
-  await fetch(`${proxy.url}/stripe/v1/nothing`, { headers: { authorization: `Bearer ${key.vault_key}` } });
-  const answers = await halfClosed(charge(key.vault_key, 'one'), charge(key.vault_key, 'two'));
-  await until('one is at the vendor', () => held.length === 1 || undefined);
-  held[0]!();
-  expect((await answers()).match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 400']);
-  expect(held).toHaveLength(1);
-  vendor.close();
 });
