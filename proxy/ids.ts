@@ -5,6 +5,7 @@ const TIME_DIGITS = 10;
 const COUNTER_AT = TIME_DIGITS;
 const RANDOM_AT = COUNTER_AT + 2;
 const DIGITS = 26;
+const COUNTER_END = 32 ** (RANDOM_AT - COUNTER_AT);
 
 /** The id that was made last, written over by the next. */
 const digits = Buffer.alloc(DIGITS);
@@ -19,13 +20,12 @@ let used = 0;
  */
 export function newId(prefix: 'call' | 'key' | 'req'): string {
   const now = Date.now();
-  // A clock that steps back must not break the order of a running process.
-  if (now > lastMs) {
+  counter += 1;
+  // Neither a clock that steps back nor a full counter must break the order of a running process.
+  if (now > lastMs || counter === COUNTER_END) {
     counter = 0;
-    lastMs = now;
-    writeNumber(now, 0, TIME_DIGITS);
-  } else {
-    counter += 1;
+    lastMs = Math.max(now, lastMs + 1);
+    writeNumber(lastMs, 0, TIME_DIGITS);
   }
   writeNumber(counter, COUNTER_AT, RANDOM_AT - COUNTER_AT);
   const random = fewRandomBytes(DIGITS - RANDOM_AT);
