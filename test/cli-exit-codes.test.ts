@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { noOutcomes, type OutcomeCounts, type RunReport } from '../activities/contract/plan';
 import { EXIT, exitOf, worstOf } from '../src/cli/exitCodes';
 import { keybrake, start } from './support/cli';
-import { type CliStack, startCliStack } from './support/cliStack';
+import { useCliStack } from './support/cliStack';
 import { eventually } from './support/temporal';
 
 const ENDPOINT = 'POST /v1/payment_intents';
@@ -59,25 +59,19 @@ describe('the exit code for a report', () => {
 });
 
 describe('run', () => {
-  let folder: string;
-  let stack: CliStack['stack'];
-  let env: CliStack['env'];
-  let stop: CliStack['stop'] = async () => undefined;
-
-  beforeAll(async () => ({ folder, stack, env, stop } = await startCliStack()), 120_000);
-  afterAll(() => stop(), 120_000);
+  const at = useCliStack();
 
   /** The flags of a run over so many customers at $2.50 each. */
   function runFlags(name: string, count: number, capUsd = 100): string[] {
     const lines = Array.from({ length: count }, (_, i) => JSON.stringify({ id: `cus_${name}_${i}`, cents: 250 }));
-    writeFileSync(join(folder, `${name}.jsonl`), lines.join('\n'));
+    writeFileSync(join(at.folder, `${name}.jsonl`), lines.join('\n'));
     const params = ['amount={{cents}}', 'currency=usd', 'customer={{id}}', 'confirm=true'];
     const flags = ['--source', `${name}.jsonl`, '--endpoint', ENDPOINT, '--cap', String(capUsd), '--job-id', name];
     return [...flags, ...params.flatMap((param) => ['--param', param])];
   }
 
   function cli(...args: string[]) {
-    return keybrake(args, { env, cwd: folder });
+    return keybrake(args, { env: at.env, cwd: at.folder });
   }
 
   test('3 where every record was refused, though the run has completed', async () => {
@@ -88,16 +82,16 @@ describe('run', () => {
   });
 
   test('3 where the results file could not be written at the end', async () => {
-    mkdirSync(join(folder, 'out'));
-    stack.sandbox!.setFaults({ delayMs: 200 });
+    mkdirSync(join(at.folder, 'out'));
+    at.stack.sandbox!.setFaults({ delayMs: 200 });
     const running = start(['run', ...runFlags('unwritten', 4), '--concurrency', '1', '--results', 'out/r.ndjson'], {
-      env,
-      cwd: folder,
+      env: at.env,
+      cwd: at.folder,
     });
-    await eventually(() => stack.sandbox!.charges().some(({ customer }) => customer?.startsWith('cus_unwritten_')));
-    mkdirSync(join(folder, 'out/r.ndjson'));
+    await eventually(() => at.stack.sandbox!.charges().some(({ customer }) => customer?.startsWith('cus_unwritten_')));
+    mkdirSync(join(at.folder, 'out/r.ndjson'));
     const { code, stdout } = await running.ended;
-    stack.sandbox!.setFaults({});
+    at.stack.sandbox!.setFaults({});
     expect(stdout).toMatch(/: completed\n.*The results file was not written: /);
     expect(stdout).toMatch(/4 succeeded/);
     expect(code).toBe(3);

@@ -5,31 +5,26 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { keybrake, start } from './support/cli';
-import { type CliStack, startCliStack } from './support/cliStack';
+import { useCliStack } from './support/cliStack';
 import { eventually } from './support/temporal';
 
 const ENDPOINT = 'POST /v1/payment_intents';
 
-let folder: string;
-let stack: CliStack['stack'];
-let env: CliStack['env'];
-let stop: CliStack['stop'] = async () => undefined;
-
-beforeAll(async () => ({ folder, stack, env, stop } = await startCliStack()), 120_000);
-afterAll(() => stop(), 120_000);
+const at = useCliStack();
 
 function cli(...args: string[]) {
-  return keybrake(args, { env, cwd: folder });
+  return keybrake(args, { env: at.env, cwd: at.folder });
 }
 
 /** Starts a run over so many customers, and waits until one is charged. */
 async function startRun(name: string, count: number) {
   const lines = Array.from({ length: count }, (_, i) => JSON.stringify({ id: `cus_${name}_${i}` }));
-  writeFileSync(join(folder, `${name}.jsonl`), lines.join('\n'));
+  writeFileSync(join(at.folder, `${name}.jsonl`), lines.join('\n'));
   const flags = ['--source', `${name}.jsonl`, '--endpoint', ENDPOINT, '--cap', '500', '--job-id', name];
   const params = ['amount=250', 'currency=usd', 'customer={{id}}', 'confirm=true'].flatMap((pair) => ['--param', pair]);
-  const running = start(['run', ...flags, ...params, '--concurrency', '1'], { env, cwd: folder });
-  const charges = () => stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith(`cus_${name}_`)).length;
+  const running = start(['run', ...flags, ...params, '--concurrency', '1'], { env: at.env, cwd: at.folder });
+  const charges = () =>
+    at.stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith(`cus_${name}_`)).length;
   await eventually(() => charges() > 0);
   return { running, charges };
 }
@@ -41,7 +36,7 @@ describe('run', () => {
   ] as const)(
     '%s leaves with %d and says how to look at the run and how to end it; it goes on',
     async (signal, code) => {
-      stack.sandbox!.setFaults({ delayMs: 150 });
+      at.stack.sandbox!.setFaults({ delayMs: 150 });
       const name = signal.toLowerCase();
       const { running, charges } = await startRun(name, 12);
       running.child.kill(signal);
@@ -52,13 +47,13 @@ describe('run', () => {
       );
       expect(ended.code).toBe(code);
       expect(charges()).toBeLessThan(12);
-      stack.sandbox!.setFaults({});
+      at.stack.sandbox!.setFaults({});
       await eventually(async () => (await cli('status', id)).stdout.includes('12 succeeded'));
     },
   );
 
   test('SIGTERM after Ctrl-C leaves with 143, and the run ends by itself', async () => {
-    stack.sandbox!.setFaults({ delayMs: 1_500 });
+    at.stack.sandbox!.setFaults({ delayMs: 1_500 });
     const { running } = await startRun('both', 12);
     running.child.kill('SIGINT');
     await running.said(/Cancelling: no new calls/);
@@ -68,16 +63,16 @@ describe('run', () => {
       143,
       expect.stringMatching(/Left\. The run ends by itself: keybrake status \S+$/m),
     ]);
-    stack.sandbox!.setFaults({});
+    at.stack.sandbox!.setFaults({});
     await eventually(async () => (await cli('status', 'keybrake-both')).stdout.includes('cancelled'));
   });
 });
 
 test('raise: where no worker takes it, that is said after a while, and Ctrl-C leaves', async () => {
-  writeFileSync(join(folder, 'idle.jsonl'), '{"id":"cus_idle"}');
+  writeFileSync(join(at.folder, 'idle.jsonl'), '{"id":"cus_idle"}');
   const flags = ['--source', 'idle.jsonl', '--endpoint', ENDPOINT, '--cap', '5', '--param', 'amount=250'];
   await cli('run', ...flags, '--job-id', 'idle', '--detach', '--task-queue', 'of-no-worker');
-  const running = start(['raise', 'keybrake-idle', '--to', '9'], { env });
+  const running = start(['raise', 'keybrake-idle', '--to', '9'], { env: at.env });
   await running.said(/No answer yet\. A worker must be up to take it: keybrake doctor/);
   running.child.kill('SIGINT');
   const { code, stderr } = await running.ended;
@@ -92,14 +87,14 @@ describe('proxy', () => {
   async function busyProxy(delayMs: number) {
     const sandbox = start(['sandbox', '--port', '0', '--delay', String(delayMs)]);
     const [, upstream = ''] = await sandbox.said(/stand-in on (http:\S+)/);
-    const keys = { KEYBRAKE_API_KEY: stack.apiKey, STRIPE_SECRET_KEY: 'sk_test_51ABCDEFGHIJKLMNOP' };
+    const keys = { KEYBRAKE_API_KEY: at.stack.apiKey, STRIPE_SECRET_KEY: 'sk_test_51ABCDEFGHIJKLMNOP' };
     const proxy = start(['proxy', '--port', '0'], {
       env: { ...keys, KEYBRAKE_STRIPE_UPSTREAM: upstream },
-      cwd: mkdtempSync(join(folder, 'proxy-')),
+      cwd: mkdtempSync(join(at.folder, 'proxy-')),
     });
     const [, url = ''] = await proxy.said(/proxy on (http:\S+)/);
     const issue = ['keys', 'issue', '--label', 'x', '--cap', '5', '--ttl', '1h', '--allow', ENDPOINT];
-    const issued = await keybrake(issue, { env: { KEYBRAKE_URL: url, KEYBRAKE_API_KEY: stack.apiKey } });
+    const issued = await keybrake(issue, { env: { KEYBRAKE_URL: url, KEYBRAKE_API_KEY: at.stack.apiKey } });
     const reply = fetch(`${url}/stripe/v1/payment_intents`, {
       method: 'POST',
       headers: { authorization: `Bearer ${issued.stdout.trim()}` },
@@ -141,7 +136,7 @@ describe('a reader that goes', () => {
     // All that the proxy says but the last line, which would be the end.
     const front = createServer((request, response) => {
       void (async () => {
-        const reply = await fetch(stack.proxy.url + request.url, {
+        const reply = await fetch(at.stack.proxy.url + request.url, {
           headers: request.headers as Record<string, string>,
         });
         const text = await reply.text();
@@ -155,7 +150,7 @@ describe('a reader that goes', () => {
     const url = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
     const audit = ['audit', '--reconcile', '--job', 'piped'];
     expect((await cli(...audit)).code).toBe(0);
-    const running = start([...audit, '--json'], { env: { ...env, KEYBRAKE_URL: url } });
+    const running = start([...audit, '--json'], { env: { ...at.env, KEYBRAKE_URL: url } });
     running.child.stdout!.destroy();
     expect((await running.ended).code).toBe(2);
     front.closeAllConnections();

@@ -5,28 +5,22 @@ import type { CallView, IssuedKey, KeyView } from '../proxy/contract';
 import type { RunStatusView } from '../workflows/definitions';
 import type { RunReport } from '../activities/contract/plan';
 import { keybrake, start } from './support/cli';
-import { type CliStack, startCliStack } from './support/cliStack';
+import { useCliStack } from './support/cliStack';
 
 const ENDPOINT = 'POST /v1/payment_intents';
 const PARAMS = ['amount={{amount_cents}}', 'currency=usd', 'customer={{id}}', 'confirm=true'];
 
-let folder: string;
-let stack: CliStack['stack'];
-let env: CliStack['env'];
-let stop: CliStack['stop'] = async () => undefined;
-
-beforeAll(async () => ({ folder, stack, env, stop } = await startCliStack()), 120_000);
-afterAll(() => stop(), 120_000);
+const at = useCliStack();
 
 /** Runs a command against the stack. */
 function cli(...args: string[]) {
-  return keybrake(args, { env, cwd: folder });
+  return keybrake(args, { env: at.env, cwd: at.folder });
 }
 
 /** A source of `count` customers at $2.50 each. */
 function customers(name: string, count: number): string {
   const lines = Array.from({ length: count }, (_, i) => JSON.stringify({ id: `cus_${name}_${i}`, amount_cents: 250 }));
-  writeFileSync(join(folder, `${name}.jsonl`), lines.join('\n'));
+  writeFileSync(join(at.folder, `${name}.jsonl`), lines.join('\n'));
   return `${name}.jsonl`;
 }
 
@@ -59,14 +53,14 @@ test('a mistyped command, and a wrong value of a flag, are told in one line', as
 });
 
 test('errors have no stack trace, unless KEYBRAKE_DEBUG=1, and name the way out', async () => {
-  const nowhere = { KEYBRAKE_URL: 'http://127.0.0.1:9', KEYBRAKE_API_KEY: stack.apiKey };
+  const nowhere = { KEYBRAKE_URL: 'http://127.0.0.1:9', KEYBRAKE_API_KEY: at.stack.apiKey };
   const { code, stderr } = await keybrake(['keys'], { env: nowhere });
   expect(code).toBe(1);
   expect(stderr).toMatch(/No answer from the proxy at http:\/\/127\.0\.0\.1:9.*\n.*keybrake proxy/);
   expect(stderr).not.toMatch(/^\s+at /m);
   const debug = await keybrake(['keys'], { env: { ...nowhere, KEYBRAKE_DEBUG: '1' } });
   expect(debug.stderr).toMatch(/^\s+at /m);
-  const refused = await keybrake(['keys'], { env: { ...env, KEYBRAKE_API_KEY: 'kb_admin_wrong_wrong_wrong' } });
+  const refused = await keybrake(['keys'], { env: { ...at.env, KEYBRAKE_API_KEY: 'kb_admin_wrong_wrong_wrong' } });
   expect(refused.stderr).toMatch(/must be the one that the proxy was started with/);
   expect(refused.stderr).toContain('as Authorization: Bearer KEYBRAKE_API_KEY or KEYBRAKE_WORKER_KEY.');
   expect(refused.stderr).not.toContain('wrong_wrong');
@@ -133,13 +127,13 @@ test('run: exit code 2 at the cap; after raise, the same job finishes and charge
   expect((await cli('raise', '--job', 'cli-cap', '--to', '99')).stdout).toMatch(/cap +\$99\.00/);
   const second = await cli('run', ...flags);
   expect(second).toMatchObject({ code: 0, stdout: expect.stringMatching(/6 succeeded, 4 replayed/) });
-  const charges = stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith('cus_cap_'));
+  const charges = at.stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith('cus_cap_'));
   expect(new Set(charges.map(({ customer }) => customer)).size).toBe(10);
   expect(charges).toHaveLength(10);
 });
 
 test('run: a file of YAML; a run that pauses at its cap is raised, then revoked: exit code 2', async () => {
-  stack.sandbox!.setFaults({ delayMs: 50 });
+  at.stack.sandbox!.setFaults({ delayMs: 50 });
   customers('pause', 60);
   const input = `
 label: cli/pause
@@ -150,25 +144,25 @@ key: { vendor: stripe, usdCap: 5, allowedEndpoints: [${ENDPOINT}], ttl: 1h }
 concurrency: 1
 onCapExhausted: pause
 `;
-  writeFileSync(join(folder, 'pause.yaml'), input);
-  const running = start(['run', 'pause.yaml', '--workflow-id', 'cli-pause'], { env, cwd: folder });
+  writeFileSync(join(at.folder, 'pause.yaml'), input);
+  const running = start(['run', 'pause.yaml', '--workflow-id', 'cli-pause'], { env: at.env, cwd: at.folder });
   await until(async () => (await cli('status', 'cli-pause')).stdout.includes('waiting for cap'));
   await running.said(/Not going on: the cap of \$5\.00 is spent\. To go on: keybrake raise cli-pause --to USD/);
   expect((await cli('raise', 'cli-pause', '--to', '7.50')).stdout).toMatch(/is \$7\.50 now/);
   await until(async () => (await cli('status', 'cli-pause', '--json')).stdout.includes('"settled_usd": 7.5'));
   expect((await cli('revoke', 'cli-pause', '--reason', 'enough')).stdout).toMatch(/was told to revoke/);
   const { code, stdout } = await running.ended;
-  stack.sandbox!.setFaults({});
+  at.stack.sandbox!.setFaults({});
   expect(code).toBe(2);
   expect(stdout).toMatch(/^cli\/pause: revoked\n.*enough/);
   expect(stdout).toMatch(/3 succeeded/);
 });
 
 test('pause and resume: no call is started between them, and the terminal of the run says how to go on', async () => {
-  stack.sandbox!.setFaults({ delayMs: 50 });
+  at.stack.sandbox!.setFaults({ delayMs: 50 });
   const flags = [...runFlags(customers('hold', 40), 500), '--concurrency', '1', '--workflow-id', 'cli-hold'];
-  const running = start(['run', ...flags], { env, cwd: folder });
-  const charged = () => stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith('cus_hold_')).length;
+  const running = start(['run', ...flags], { env: at.env, cwd: at.folder });
+  const charged = () => at.stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith('cus_hold_')).length;
   await until(async () => charged() > 0);
   expect((await cli('pause', 'cli-hold')).stdout).toMatch(/no further call\. To go on: keybrake resume cli-hold/);
   await until(async () => {
@@ -178,7 +172,7 @@ test('pause and resume: no call is started between them, and the terminal of the
   const before = charged();
   await running.said(/Not going on: an operator paused it\. To go on: keybrake resume cli-hold/);
   expect(charged()).toBe(before);
-  stack.sandbox!.setFaults({});
+  at.stack.sandbox!.setFaults({});
   expect(JSON.parse((await cli('resume', 'cli-hold', '--json')).stdout)).toEqual({
     workflowId: 'cli-hold',
     signalled: 'resume',
@@ -191,7 +185,7 @@ test('pause and resume: no call is started between them, and the terminal of the
 test('run: --daily-cap and --max-per-call bind, and the terminal of a run that waits for the next day says so', async () => {
   const flags = [...runFlags(customers('daily', 4), 500), '--concurrency', '1', '--workflow-id', 'cli-daily'];
   const caps = ['--daily-cap', '5', '--max-per-call', '2.50', '--on-cap', 'pause'];
-  const running = start(['run', ...flags, ...caps], { env, cwd: folder });
+  const running = start(['run', ...flags, ...caps], { env: at.env, cwd: at.folder });
   await running.said(/Not going on: The daily cap of \$5\.00 is spent: .* goes on then; .*keybrake revoke cli-daily\)/);
   const { keyId } = JSON.parse((await cli('status', 'cli-daily', '--json')).stdout) as RunStatusView;
   const { stdout } = await cli('keys', 'show', keyId!, '--json');
@@ -201,24 +195,24 @@ test('run: --daily-cap and --max-per-call bind, and the terminal of a run that w
 });
 
 test('run: Ctrl-C cancels, waits for the report, and exits 1', async () => {
-  stack.sandbox!.setFaults({ delayMs: 100 });
+  at.stack.sandbox!.setFaults({ delayMs: 100 });
   const flags = [...runFlags(customers('stop', 100), 500), '--concurrency', '2', '--workflow-id', 'cli-stop'];
-  const running = start(['run', ...flags], { env, cwd: folder });
-  await until(async () => stack.sandbox!.charges().some(({ customer }) => customer?.startsWith('cus_stop_')));
+  const running = start(['run', ...flags], { env: at.env, cwd: at.folder });
+  await until(async () => at.stack.sandbox!.charges().some(({ customer }) => customer?.startsWith('cus_stop_')));
   running.child.kill('SIGINT');
   const { code, stdout, stderr } = await running.ended;
-  stack.sandbox!.setFaults({});
+  at.stack.sandbox!.setFaults({});
   expect(stderr).toMatch(/Cancelling: no new calls/);
   expect(code).toBe(1);
   expect(stdout).toMatch(/: cancelled\n/);
-  const charged = stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith('cus_stop_')).length;
+  const charged = at.stack.sandbox!.charges().filter(({ customer }) => customer?.startsWith('cus_stop_')).length;
   expect(stdout).toContain(`${charged} succeeded`);
   expect((await cli('status', 'cli-stop')).stdout).toMatch(/: cancelled\n/);
 });
 
 test('run: a wrong input fails with every wrong field; a missing file is told before anything starts', async () => {
   writeFileSync(
-    join(folder, 'wrong.json'),
+    join(at.folder, 'wrong.json'),
     JSON.stringify({ label: '', source: { kind: 'xml' }, key: { usdCap: -1 } }),
   );
   const { code, stderr } = await cli('run', 'wrong.json');
@@ -234,11 +228,14 @@ test('run: records that failed without a call are told by the results file, and 
   expect(untold.stderr).toMatch(/^Why some failed: keybrake audit --job .*: run it again with --results FILE$/m);
   const told = await cli('run', ...flags, '--results', 'noid.out');
   expect(told.stderr).toMatch(/^Why some failed: keybrake audit --job .*, the lines of noid\.out$/m);
-  expect(readFileSync(join(folder, 'noid.out'), 'utf8')).toMatch(/the record id \\"nothing\\" is missing/);
+  expect(readFileSync(join(at.folder, 'noid.out'), 'utf8')).toMatch(/the record id \\"nothing\\" is missing/);
 });
 
 test('run: says what keeps it from going on, and Ctrl-C still ends it', async () => {
-  const running = start(['run', ...runFlags('nowhere.csv', 5), '--workflow-id', 'cli-lost'], { env, cwd: folder });
+  const running = start(['run', ...runFlags('nowhere.csv', 5), '--workflow-id', 'cli-lost'], {
+    env: at.env,
+    cwd: at.folder,
+  });
   await running.said(/Not going on: keybrake\.prepare failed \d+ times: .*nowhere\.csv/);
   running.child.kill('SIGINT');
   expect((await running.ended).code).toBe(1);
@@ -251,7 +248,7 @@ test('run: of several inputs, one that cannot be started is told beside the repo
     const key = { vendor: 'stripe', usdCap: 20, allowedEndpoints: [ENDPOINT], ttl: '1h' };
     const call = { endpoint: ENDPOINT, params };
     writeFileSync(
-      join(folder, `${name}.json`),
+      join(at.folder, `${name}.json`),
       JSON.stringify({ label: name, jobId: name, source, recordId: 'id', call, key }),
     );
     return `${name}.json`;
@@ -284,7 +281,7 @@ test('doctor: all is well here; elsewhere each failure names its way out', async
   expect(well.stdout).not.toMatch(/^(warn|fail)/m);
   expect(well.code).toBe(0);
   const ill = await keybrake(['doctor', '--task-queue', 'nobody'], {
-    env: { ...env, KEYBRAKE_API_KEY: 'kb_admin_wrong_wrong_wrong' },
+    env: { ...at.env, KEYBRAKE_API_KEY: 'kb_admin_wrong_wrong_wrong' },
   });
   expect(ill.code).toBe(1);
   expect(ill.stdout).toMatch(/^fail +role key .*\n +-> Set KEYBRAKE_API_KEY/m);

@@ -4,7 +4,7 @@
  */
 import type { Micros } from '../contract';
 import type { Rows, Store } from '../stores/store';
-import { StoreError } from '../stores/store';
+import { isClosed, StoreError } from '../stores/store';
 import type { BudgetRow } from '../stores/tables';
 import { remainingMicros } from './budgets';
 import { giveBack } from './finish';
@@ -240,8 +240,4 @@ export class Ledger {
   #takeBack(callId: string): void {
     this.record((rows, now) => giveBack(rows, now, callId)).catch(() => undefined);
   }
-}
-
-function isClosed(): StoreError {
-  return new StoreError('The ledger is closed.');
 }

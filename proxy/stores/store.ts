@@ -148,3 +148,8 @@ export class StoreError extends Error {
     this.uncertain = options.uncertain ?? false;
   }
 }
+
+/** What whoever asks a store that has been closed hears. */
+export function isClosed(): StoreError {
+  return new StoreError('The ledger is closed.');
+}

@@ -12,21 +12,33 @@ export interface CliStack {
   readonly folder: string;
   readonly stack: DevStack;
   readonly env: Readonly<Record<string, string>>;
-  readonly stop: () => Promise<void>;
 }
 
-export async function startCliStack(): Promise<CliStack> {
+/** Starts all of it before the tests of a file, or of a `describe`, and stops it after them: what is read of it is there by then. */
+export function useCliStack(): CliStack {
   const folder = mkdtempSync(join(tmpdir(), 'keybrake-cli-'));
-  const logger = createLogger({ level: 'error' });
-  installTemporalRuntime(logger);
-  const stack = await startDevStack({ logger, sourceDir: folder, store: `sqlite:${join(folder, 'keybrake.db')}` });
+  let running: DevStack | undefined;
+  const stack = (): DevStack => {
+    if (running === undefined) throw new Error('The stack has not been started yet: read it in a test.');
+    return running;
+  };
+  beforeAll(async () => {
+    const logger = createLogger({ level: 'error' });
+    installTemporalRuntime(logger);
+    running = await startDevStack({ logger, sourceDir: folder, store: `sqlite:${join(folder, 'keybrake.db')}` });
+  }, 120_000);
+  afterAll(async () => {
+    await running?.stop();
+    await rm(folder, { recursive: true, force: true });
+  }, 120_000);
   return {
     folder,
-    stack,
-    env: { KEYBRAKE_URL: stack.proxy.url, KEYBRAKE_API_KEY: stack.apiKey, TEMPORAL_ADDRESS: stack.temporal.address },
-    stop: async () => {
-      await stack.stop();
-      await rm(folder, { recursive: true, force: true });
+    get stack() {
+      return stack();
+    },
+    get env() {
+      const { proxy, apiKey, temporal } = stack();
+      return { KEYBRAKE_URL: proxy.url, KEYBRAKE_API_KEY: apiKey, TEMPORAL_ADDRESS: temporal.address };
     },
   };
 }

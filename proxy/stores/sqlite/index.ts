@@ -10,7 +10,7 @@ import type Database from 'better-sqlite3';
 import { callsSql, COUNT_LATE, keysSql, lateSql, oldSql, type Sql } from '../listings';
 import { Recent } from '../recent';
 import type { ListedCall, OldRow, Rows, Store } from '../store';
-import { StoreError } from '../store';
+import { isClosed, StoreError } from '../store';
 import { type KeyRow, type LateRow, type RowTypes, TABLES, type TableName } from '../tables';
 import { WorkingSet } from '../workingSet';
 import { Backlog } from './backlog';
@@ -227,10 +227,6 @@ function storeOn(
       locked.close();
     },
   };
-}
-
-function isClosed(): StoreError {
-  return new StoreError('The ledger is closed.');
 }
 
 /** Where it cannot be, the log stays. */
