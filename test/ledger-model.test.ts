@@ -42,6 +42,14 @@ class Model {
       latched: this.latched.has(budgetId) ? 1 : 0,
     };
   }
+  /** What callers are told is left, by the tightest budget. */
+  remaining(key: number): number {
+    const left = this.budgetsOf[key]!.filter((id) => this.caps.has(id)).map((id) => {
+      const { settled_micros: settled, held_micros: held, unknown_micros: unknown } = this.totals(id);
+      return Math.max(0, this.caps.get(id)! - settled - held - unknown);
+    });
+    return Math.min(...left);
+  }
   /** What was executed comes first, also when that came out after a later call had begun; else the latest that may be. */
   claimed(scope: string): ModelCall | undefined {
     const executed = this.executed.find((call) => call.scope === scope);
@@ -138,8 +146,9 @@ describe.each(STORES)('the ledger on $name, against a plain model', ({ open }) =
       expect(got).toBe(model.reserve(next.key, next.quote, next.scope, next.print));
       seen.add(got);
       const { key, quote, print } = next;
-      if (got === 'held') {
+      if (answer.kind === 'held') {
         model.calls.push({ id: answer.callId, key, scope: next.scope, print, state: 'held', quote, cost: 0 });
+        expect(answer.remainingMicros).toBe(model.remaining(key));
       }
     } else if (next.op === 'end' && model.calls.length > 0) {
       // Mostly calls that are still open: their ends are what moves money.

@@ -11,7 +11,7 @@ import {
   microsToUsd,
   type Spend,
 } from '../contract';
-import { budgetIdsOf, budgetName, budgetOf, remainingMicros, utcDay } from '../ledger/budgets';
+import { budgetIdsOf, budgetName, budgetOf, leastRemaining, remainingMicros, utcDay } from '../ledger/budgets';
 import { factsOf, type KeyFacts, lifeOf } from '../ledger/facts';
 import type { ListedCall, Rows } from '../stores/store';
 import type { BudgetRow, KeyRow } from '../stores/tables';
@@ -115,12 +115,6 @@ export function spendOf(budget: BudgetRow, remaining: Micros | null): Spend {
     remaining_usd: usdOrNull(remaining),
     calls: Object.fromEntries(CALL_STATES.map((state) => [state, budget[`n_${state}`]])) as Record<CallState, number>,
   };
-}
-
-/** What may still be spent where all of these budgets bind; null when none has a cap. */
-export function leastRemaining(budgets: readonly BudgetRow[]): Micros | null {
-  const left = budgets.map(remainingMicros).filter((micros) => micros !== null);
-  return left.length === 0 ? null : Math.min(...left);
 }
 
 /** A row of the audit log. */
