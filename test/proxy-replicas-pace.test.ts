@@ -13,7 +13,7 @@ const WINDOW_S = 3;
  * In any such time each process may be one call ahead, and timers that were late by 50 ms are made up for. And it is counted
  * at the vendor, where a call arrives some time after its turn: its money is held meanwhile.
  */
-const mostOf = (processes: number) => WINDOW_S * MAX_RPS * 1.15 + processes;
+const mostOf = (processes: number) => (WINDOW_S * MAX_RPS * 115) / 100 + processes;
 /** More than two thirds: what is missing where the share of one of three is used by nobody. */
 const ENOUGH = MAX_RPS * 0.69;
 const CALLERS = 30;
