@@ -47,20 +47,20 @@ export async function attemptRecord(
   if (!rendered.ok) return done(invalid(`line ${ref.line}: "${rendered.field}" ${rendered.reason}`));
   const recordKey = ref.activityId ?? activityIdFor(ref.id);
   for (let former = 0; ; former += 1) {
-    const suffix = former === 0 ? undefined : `retry-${former}`;
+    const key = idempotencyKey(input.jobId, ref.id, former === 0 ? undefined : `retry-${former}`);
     const reply = await runtime.call({
       keyId: input.keyId,
       vendor,
       method: rendered.method,
       path: rendered.path,
       ...encodeParams(body, rendered.method, rendered.params),
-      idempotencyKey: idempotencyKey(input.jobId, ref.id, suffix),
+      idempotencyKey: key,
       headers: contextHeaders(caller, recordKey, ref.offset),
     });
     const attempt = await judge(runtime, input, { ref, recordKey }, reply);
     const resend = input.retry.includes('declined') && isFormerDecline(attempt, reply) && former < DECLINED_RUNS_MAX;
     // The next number is taken only after this one's decline is certain, so that nothing is executed twice.
-    if (!resend || !(await declinedByFormerRun(runtime, input, recordKey, former))) return attempt;
+    if (!resend || !(await declinedByFormerRun(runtime, input, recordKey, key))) return attempt;
   }
 }
 
@@ -149,22 +149,17 @@ function isFormerDecline(attempt: Attempt, reply: VendorReply): boolean {
   return 'result' in attempt && attempt.result.outcome === 'declined' && isReplay(reply);
 }
 
-/** Did another key of the job than this run's get the decline of this number? */
+/** Did another key of the job than this run's get the decline of this number, which has this idempotency key? */
 async function declinedByFormerRun(
   { client }: Runtime,
   { jobId, keyId }: CallInput,
   recordKey: string,
-  former: number,
+  idempotency: string,
 ): Promise<boolean> {
   const { items } = await client.listCalls({ job_id: jobId, record_id: recordKey, limit: 1_000 });
-  const numbered = items.filter(({ idempotency_key: key }) => numberOf(key) === former);
+  const numbered = items.filter(({ idempotency_key: key }) => key === idempotency);
   const declined = numbered.filter(({ state, http_status: status }) => state === 'settled' && status === 402);
   return declined.length > 0 && declined.every((row) => row.key_id !== keyId);
-}
-
-function numberOf(key: string | null): number {
-  const match = /:retry-(\d+)$/.exec(key ?? '');
-  return match === null ? 0 : Number(match[1]);
 }
 
 function invalid(reason: string): RecordResult {

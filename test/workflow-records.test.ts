@@ -164,20 +164,22 @@ describe('the same job again', () => {
     });
   });
 
-  test('sends declined records again only when it is told to, and each only once a run', async () => {
-    const records = [...customers(4, 500, 'decl'), { id: 'decl_decline', amount_cents: 500 }];
-    const path = await writeSource(stack, records);
+  test.each([
+    ['', 'decl_decline'],
+    [', however long its id is', `decl_${'x'.repeat(300)}_decline`],
+  ])('sends a declined record again only when it is told to, and once a run%s', async (_words, id) => {
+    const path = await writeSource(stack, [...customers(4, 500, `decl${id.length}`), { id, amount_cents: 500 }]);
     await withWorker(stack, async (taskQueue) => {
-      const attempts = (): number =>
-        stack.sandbox.requests().filter(({ body }) => body.includes('decl_decline')).length;
-      const input = inputFor(path, { jobId: 'decl' });
+      const attempts = (): number => stack.sandbox.requests().filter(({ body }) => body.includes(id)).length;
+      const input = inputFor(path, { jobId: `decl-${id.length}` });
+      const again = { ...input, retry: ['declined'] };
       expect((await run(stack, taskQueue, input)).records).toMatchObject({ succeeded: 4, declined: 1 });
       expect(attempts()).toBe(1);
       expect((await run(stack, taskQueue, input)).records).toMatchObject({ replayed: 4, declined: 1 });
       expect(attempts()).toBe(1);
-      expect((await run(stack, taskQueue, { ...input, retry: ['declined'] })).records).toMatchObject({ declined: 1 });
+      expect((await run(stack, taskQueue, again)).records).toMatchObject({ declined: 1 });
       expect(attempts()).toBe(2);
-      expect((await run(stack, taskQueue, { ...input, retry: ['declined'] })).records).toMatchObject({ declined: 1 });
+      expect((await run(stack, taskQueue, again)).records).toMatchObject({ declined: 1 });
       expect(attempts()).toBe(3);
     });
   });
