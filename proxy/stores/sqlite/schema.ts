@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path';
 import type Database from 'better-sqlite3';
 import { StoreError } from '../store';
 import { columnTypes, SCHEMA_VERSION, TABLES, type Table } from '../tables';
-import { loadDriver } from './driver';
+import { loadDriver, unbuilt } from './driver';
 
 const Driver: typeof Database = loadDriver();
 
@@ -124,6 +124,8 @@ const OR_ANOTHER = 'or name another ledger with KEYBRAKE_STORE';
 function whyNot(path: string, cause: unknown): string {
   const folder = dirname(resolve(path));
   const code = sqliteCode(cause);
+  const driver = unbuilt(cause);
+  if (driver !== undefined) return `cannot be opened, as ${driver}`;
   if (code?.startsWith('SQLITE_BUSY') === true) return `is open in another process: end that one, ${OR_ANOTHER}.`;
   if (!existsSync(folder)) return `cannot be opened, as there is no folder ${folder}: make it, ${OR_ANOTHER}.`;
   if (code === 'SQLITE_NOTADB') return `cannot be opened, as it is no SQLite file: restore it, ${OR_ANOTHER}.`;
