@@ -1,3 +1,5 @@
+const { availableParallelism } = require('node:os');
+
 /** @type {import('jest').Config} */
 module.exports = {
   testEnvironment: '<rootDir>/test/support/environment.ts',
@@ -14,4 +16,6 @@ module.exports = {
     ],
   },
   testTimeout: 60_000,
+  // Jest's default is one less than there are processors. Most tests wait for a server, so two share even a single one.
+  maxWorkers: Math.max(2, availableParallelism() - 1),
 };
