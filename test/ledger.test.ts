@@ -4,7 +4,7 @@ import { finish, type Outcome } from '../proxy/ledger/finish';
 import { Ledger } from '../proxy/ledger/ledger';
 import { reserve } from '../proxy/ledger/reserve';
 import { forgetAnswers } from '../proxy/prune';
-import { StoreError } from '../proxy/stores/store';
+import { type Rows, type Store, StoreError } from '../proxy/stores/store';
 import { stripe } from '../proxy/vendors/stripe';
 import {
   addKey,
@@ -24,6 +24,33 @@ describe.each(STORES)('the ledger on $name', ({ open }) => {
     at = testLedger(open);
   });
   afterEach(() => at.close());
+
+  test('what has happened is recorded also where all of it is too much for one commit', async () => {
+    const { store } = at.ledger;
+    const atOnce = 3;
+    const commit: Store['commit'] = (work) =>
+      store.commit((rows, now) => {
+        let count = 0;
+        const attempt: Rows['attempt'] = (operation, at) => {
+          count += 1;
+          return rows.attempt(operation, at);
+        };
+        work(new Proxy(rows, { get: (_, name) => (name === 'attempt' ? attempt : Reflect.get(rows, name)) }), now);
+        if (count > atOnce) throw new StoreError('It is too much.');
+      });
+    let failures = 0;
+    const narrow = new Ledger(
+      Object.assign(Object.create(store) as Store, { commit }),
+      undefined,
+      () => (failures += 1),
+    );
+    const asked = narrow.submit(() => 'asked').catch((error: unknown) => error);
+    const happened = Array.from({ length: 20 }, (_, index) => narrow.record(() => index));
+    // What has not happened is not tried again.
+    expect(await asked).toBeInstanceOf(StoreError);
+    expect(await Promise.all(happened)).toEqual(happened.map((_, index) => index));
+    expect(failures).toBeLessThan(20);
+  });
 
   test('late news after a release takes the idempotency key again: the next retry is a replay, not a second charge', async () => {
     const facts = await addKey(at.ledger, { cap: 100 });

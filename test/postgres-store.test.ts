@@ -1,13 +1,14 @@
 /** What only the Postgres store promises: several processes on one ledger, and a server that goes away. */
+import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { Ledger } from '../proxy/ledger/ledger';
 import { finish } from '../proxy/ledger/finish';
 import { reserve } from '../proxy/ledger/reserve';
 import { unfitness } from '../proxy/stores/postgres/connect';
 import { openPostgres, type SharedStore } from '../proxy/stores/postgres/postgres';
-import { StoreError } from '../proxy/stores/store';
+import { type Shared, StoreError } from '../proxy/stores/store';
 import { SCHEMA_VERSION, TABLES } from '../proxy/stores/tables';
-import { addKey, claimOf, fixed, reserveInput, settledAt } from './support/ledger';
+import { addKey, claimOf, endedAs, fixed, reserveInput, settledAt } from './support/ledger';
 import { type Cluster, cluster, startCluster } from './support/postgres';
 import { startWire, type Wire } from './support/wire';
 
@@ -183,6 +184,20 @@ describe('several processes', () => {
     }
   }
 
+  test('whoever revokes a key waits for a call that another process sends again with it, whosever the call was', async () => {
+    const [first, second] = [await open(), await open()];
+    const [here, there] = stores.map(({ shared }) => shared) as [Shared, Shared];
+    const [former, next] = [await addKey(first, { cap: 10 }), await addKey(first, { cap: 10 })];
+    const attempt = { price: fixed(1), claim: claimOf('again'), epoch: there.epoch };
+    const sent = reserveInput(former, attempt);
+    await second.hold((rows, now) => reserve(rows, now, sent));
+    await second.record((rows, now) => finish(rows, now, sent.call.callId, endedAs('unknown')));
+    const again = reserveInput({ ...next, account: former.account }, attempt);
+    expect(await second.hold((rows, now) => reserve(rows, now, again).kind)).toBe('resend');
+    expect(await here.leaving(next.keyId)).toEqual(new Map([[there.epoch, 1]]));
+    expect(await there.leaving(next.keyId)).toEqual(new Map());
+  });
+
   test('a process that stands still in the middle of a commit does not keep the others from the budget', async () => {
     const wire = await newWire();
     const [still, other] = [await open(wire.over(url)), await open()];
@@ -229,6 +244,36 @@ describe('a server that cannot be trusted with everything', () => {
     await ledger.submit((rows) => rows.put('meta', { name: 'durable', value: '1' }));
     const { rows } = await server.query('SELECT setting FROM keybrake.seen', database());
     expect(rows).toEqual([{ setting: 'on' }]);
+  });
+
+  test('heartbeats beside commits go through, whatever isolation the database has set', async () => {
+    await server.query(`ALTER DATABASE ${database()} SET default_transaction_isolation = 'repeatable read'`);
+    const ledger = await open();
+    const { shared } = stores.at(-1)!;
+    let over = false;
+    const commits = (async () => {
+      for (let n = 0; !over; n += 1) await ledger.submit((rows) => rows.put('meta', { name: 'n', value: String(n) }));
+    })();
+    for (let beats = 0; beats < 40; beats += 1) await shared.beat();
+    over = true;
+    await commits;
+  });
+
+  test('what fits into no index fails alone: neither what came with it nor what comes after is kept waiting', async () => {
+    const ledger = await open();
+    const facts = await addKey(ledger, { cap: 100 });
+    const hold = (scope: string) => {
+      const input = reserveInput(facts, { price: fixed(1), claim: claimOf(scope) });
+      return ledger.hold((rows, now) => reserve(rows, now, input).kind);
+    };
+    const fits = Array.from({ length: 20 }, (_, index) => hold(`fits ${index}`));
+    // What Postgres cannot compress below the 2,704 bytes that its index takes.
+    const unfit = randomBytes(6_000).toString('base64');
+    const failed = [hold(unfit), ledger.record((rows) => rows.add('claims', { scope: unfit, call_id: 'none' }))];
+    const after = Array.from({ length: 20 }, (_, index) => hold(`after ${index}`));
+    expect(new Set(await Promise.all([...fits, ...after]))).toEqual(new Set(['held']));
+    for (const one of failed) await expect(one).rejects.toMatchObject({ name: 'StoreError', unfit: true });
+    expect(await hold('later')).toBe('held');
   });
 
   test('texts that Postgres cannot keep, NUL and half characters, neither fail nor are lost for the others', async () => {

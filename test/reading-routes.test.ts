@@ -21,6 +21,7 @@ describe('matchRoute', () => {
     ['POST', '/v1/payment_intents/pi_1/confirm/x'],
     ['POST', '/v1/payment_intents/pi.1'],
     ['POST', '/v1/payment_intents/'],
+    ['POST', `/v1/payment_intents/pi_${'1'.repeat(253)}`],
     ['POST', '/V1/payment_intents'],
     ['POST', '/v2/payment_intents'],
     ['POST', '/v1/charges/ch_1/refund'],

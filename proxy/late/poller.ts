@@ -85,7 +85,7 @@ export function startPoller(parts: PollerParts): Poller {
 
   /** Answers how many looks there were, and whether the vendor wants fewer. */
   async function round(): Promise<{ readonly looks: number; readonly limited: boolean }> {
-    const due = await ledger.store.listLate({ dueAt: Date.now(), limit: WIDTH });
+    const due = await ledger.store.listLate({ dueAt: await ledger.now(), limit: WIDTH });
     if (due.length === 0 || closing()) return { looks: 0, limited: false };
     const looks = due.map(async ({ object_id: id }) => {
       const look = await ledger.submit((rows, now) => takeLook(rows, now, id, times));
@@ -130,7 +130,7 @@ async function lookFor(parts: PollerParts, look: Look, closing: () => boolean): 
     const adjusted = await ledger.record((rows) => settlePrice(rows, objectId, seen.micros));
     ledger.changed(adjusted?.budgets ?? []);
     metrics.adjusted(look.key.vendor, adjusted?.byMicros ?? 0);
-  } else if (Date.now() - since >= times.giveUpMs) {
+  } else if (look.takenAt - since >= times.giveUpMs) {
     await ledger.record((rows) => giveUpPrice(rows, objectId));
     logger.warn({ callId, objectId, why: seen.why }, 'the vendor told no price; the call stays at its quote');
   } else if (seen.kind === 'refused') {

@@ -38,6 +38,8 @@ export interface LookTimes {
 export interface Look {
   readonly late: LateRow;
   readonly key: KeyRow;
+  /** By the store's clock. */
+  readonly takenAt: number;
 }
 
 /**
@@ -56,7 +58,7 @@ export function takeLook(
   assert(key !== undefined, `call ${late.call_id} has no key`);
   const delay = Math.min(longestMs, firstMs * 2 ** Math.min(late.looks, 30));
   rows.put('late', { ...late, next_look: now + delay, looked_at: now, looks: late.looks + 1 });
-  return { late, key };
+  return { late, key, takenAt: now };
 }
 
 /** There may be news: the price is looked for now, but not within `gapMs` of the last look. Answers whether it waits. */

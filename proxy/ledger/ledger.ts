@@ -51,6 +51,10 @@ export class Ledger {
   #waiting = 0;
   #looking = false;
   #queue: Pending[] = [];
+  /** How many operations share a commit; fewer after one in which something fits nowhere, until that one is found. */
+  #batchMax = BATCH_MAX;
+  /** How many of them may be essential; fewer while commits fail, since all of them may be too much for one. */
+  #essentialMax = BATCH_MAX;
   #committing = false;
   #scheduled = false;
   #ended = false;
@@ -70,7 +74,15 @@ export class Ledger {
     return this.#enqueue(operation, false);
   }
 
-  /** Like {@link submit} for what has happened already: while the store cannot be written it is tried again, until the end. */
+  /** What time it is by the store's clock, which every row goes by: milliseconds. */
+  now(): Promise<number> {
+    return this.submit((_, now) => now);
+  }
+
+  /**
+   * Like {@link submit} for what has happened already: while the store cannot be written it is tried again, until the end.
+   * Rejects with a {@link StoreError} that is `unfit` when no store will ever take it.
+   */
   record<T>(operation: Operation<T>): Promise<T> {
     return this.#enqueue(operation, true);
   }
@@ -187,13 +199,15 @@ export class Ledger {
   }
 
   async #commit(): Promise<void> {
-    const batch = this.#queue.splice(0, BATCH_MAX);
+    const batch = this.#take();
     if (batch.length === 0) return;
     this.#committing = true;
     const started = performance.now();
     let retryMs = 0;
     try {
       const came = await this.#write(batch);
+      this.#batchMax = Math.min(this.#batchMax * 2, BATCH_MAX);
+      this.#essentialMax = Math.min(this.#essentialMax * 2, BATCH_MAX);
       for (const [index, { resolve, reject }] of batch.entries()) {
         const answer = came[index];
         if (answer?.failed === true) reject(answer.value);
@@ -206,6 +220,20 @@ export class Ledger {
     if (retryMs > 0) await new Promise((resolve) => setTimeout(resolve, retryMs));
     this.#committing = false;
     if (this.#queue.length > 0) this.#schedule();
+  }
+
+  /** What the next commit is for. In the order it came in, but for what is essential and must be tried with less. */
+  #take(): readonly Pending[] {
+    if (this.#essentialMax === BATCH_MAX) return this.#queue.splice(0, this.#batchMax);
+    const [batch, rest]: [Pending[], Pending[]] = [[], []];
+    let essentials = 0;
+    for (const pending of this.#queue) {
+      const fits = batch.length < this.#batchMax && (!pending.essential || essentials < this.#essentialMax);
+      if (fits && pending.essential) essentials += 1;
+      (fits ? batch : rest).push(pending);
+    }
+    this.#queue = rest;
+    return batch;
   }
 
   /** One operation that throws fails alone. Nobody hears of success before the commit is durable. */
@@ -225,12 +253,21 @@ export class Ledger {
     return came;
   }
 
+  /** Answers after how many milliseconds the next commit is tried. */
   #failed(batch: readonly Pending[], error: unknown): number {
     this.#onFailure(error);
-    const kept = this.#ended ? [] : batch.filter(({ essential }) => essential);
+    const unfit = error instanceof StoreError && error.unfit;
+    if (unfit && batch.length > 1 && !this.#ended) {
+      // Nobody else pays for the one that fits nowhere: in ever smaller commits it is alone in the end.
+      this.#batchMax = Math.ceil(batch.length / 2);
+      this.#queue.unshift(...batch);
+      return 0;
+    }
+    const kept = this.#ended || unfit ? [] : batch.filter(({ essential }) => essential);
+    if (kept.length > 0) this.#essentialMax = Math.ceil(kept.length / 2);
     this.#queue.unshift(...kept);
     for (const { essential, reject, holdsFor } of batch) {
-      if (!essential || this.#ended) reject(error);
+      if (!essential || unfit || this.#ended) reject(error);
       if (holdsFor !== undefined && error instanceof StoreError && error.uncertain) this.#takeBack(holdsFor);
     }
     return kept.length > 0 ? RETRY_MS : 0;

@@ -77,8 +77,10 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
   async function goRound(): Promise<void> {
     for (let pages = 0; pages < PAGES_MAX && !stopping.signal.aborted; pages += 1) {
       const calls = await ledger.store.listCalls({ state: 'unknown', order: 'oldest', limit: PAGE, after });
+      // By when a call may leave is said by the store's clock, which need not be this machine's.
+      const now = calls.length === 0 ? 0 : await ledger.now();
       for (const call of calls) {
-        if (Date.now() < Math.max(remembered.get(call.call_id)?.nextAt ?? 0, deadAt(call, live))) continue;
+        if (now < deadAt(call, live) || Date.now() < (remembered.get(call.call_id)?.nextAt ?? 0)) continue;
         lanes.add(call.account, call.call_id, () => inTurn(call));
       }
       after = calls.length < PAGE ? undefined : calls.at(-1)?.call_id;

@@ -135,6 +135,7 @@ export interface Living {
 
 interface StoreErrorOptions extends ErrorOptions {
   readonly uncertain?: boolean;
+  readonly unfit?: boolean;
 }
 
 /** The store cannot be read or written now. Nothing of the commit has happened, unless it is `uncertain`. */
@@ -142,10 +143,13 @@ export class StoreError extends Error {
   override readonly name = 'StoreError';
   /** The commit may have been written: its answer was lost, and could not be learned since. */
   readonly uncertain: boolean;
+  /** The store can be written, but not this: some of it fits nowhere, or it is too much for one commit. */
+  readonly unfit: boolean;
 
   constructor(message: string, options: StoreErrorOptions = {}) {
     super(message, options);
     this.uncertain = options.uncertain ?? false;
+    this.unfit = options.unfit ?? false;
   }
 }
 

@@ -30,7 +30,7 @@ interface Index {
 
 /**
  * The row for a method and a decoded path. Undefined: the table has no such route, so it is unpriced. An id is one
- * segment of letters, digits, `_` and `-`, which no URL parser on the way can read differently; and not a word of
+ * segment of up to 255 letters, digits, `_` and `-`, which no URL parser on the way can read differently; and not a word of
  * another row in other letters, which routers that do not mind the case, as Express's, take for that row.
  */
 export function matchRoute(vendor: Vendor, method: string, path: string): RouteMatch | undefined {
@@ -49,7 +49,8 @@ export function matchRoute(vendor: Vendor, method: string, path: string): RouteM
   return { route: row.route, ids: idsOf(row.segments, segments) };
 }
 
-const PLAIN_ID = /^[A-Za-z0-9_-]+$/;
+/** No vendor's ids are longer, and an index of Postgres takes no text above 2,704 bytes. */
+const PLAIN_ID = /^[A-Za-z0-9_-]{1,255}$/;
 const PHONE_NUMBER = /^\+?[0-9]{1,15}$/;
 
 /** `:Sid.json` is the id `Sid` with the suffix `.json`. */

@@ -123,8 +123,11 @@ export function valuation(
   return { objectId, valueMicros, amountMicros, currency, out, vendorId, final };
 }
 
+/** Clients choose the ids of products and coupons, as long as they like; a longer one is not looked up by. */
+const ID_CHARS_MAX = 255;
+
 export function nothing(id: unknown): Valuation {
-  return noMoney(typeof id === 'string' ? id : null);
+  return noMoney(typeof id === 'string' && id.length <= ID_CHARS_MAX ? id : null);
 }
 
 export function objectOf(value: unknown): Json | undefined {

@@ -5,7 +5,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,6 +37,8 @@ export interface Server extends Cluster {
   /** `crash`: it ends at once and recovers at its start. Else every transaction is rolled back and all is written. */
   stop(how?: 'crash'): Promise<void>;
   start(): Promise<void>;
+  /** A standby with all that is written by now, which takes no writes. Both serve when this resolves. */
+  startStandby(): Promise<Cluster>;
   /** Ends it at once and removes its folder. May be called when the process itself is about to end. */
   remove(): void;
 }
@@ -73,33 +75,49 @@ export async function startServer(): Promise<Server> {
   const port = await freePort();
   const onPort = clusterOn(port);
   let server: ChildProcess | undefined;
+  let standby: ChildProcess | undefined;
 
   const initdb = ['-D', data, '-U', 'keybrake', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'];
   await execute(join(bin, 'initdb'), initdb, { ...asUser, cwd: folder });
 
-  const start = async (): Promise<void> => {
-    const options = { listen_addresses: '127.0.0.1', port, unix_socket_directories: folder, max_connections: 200 };
+  const serve = async (from: string, at: Cluster): Promise<ChildProcess> => {
+    const options = {
+      listen_addresses: '127.0.0.1',
+      port: at.port,
+      unix_socket_directories: folder,
+      max_connections: 200,
+    };
     const flags = Object.entries(options).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-    server = spawn(join(bin, 'postgres'), ['-D', data, ...flags], {
+    const child = spawn(join(bin, 'postgres'), ['-D', from, ...flags], {
       ...asUser,
       cwd: folder,
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let log = '';
-    server.stderr?.on('data', (chunk) => (log = `${log}${String(chunk)}`.slice(-4_000)));
+    child.stderr.on('data', (chunk) => (log = `${log}${String(chunk)}`.slice(-4_000)));
     for (let tries = 0; ; tries += 1) {
-      const up = await onPort.query('SELECT 1').then(
+      const up = await at.query('SELECT 1').then(
         () => true,
         () => false,
       );
-      if (up) return;
-      if (server.exitCode !== null || tries > 600) throw new Error(`Postgres did not start: ${log}`);
+      if (up) return child;
+      if (child.exitCode !== null || tries > 600) throw new Error(`Postgres did not start: ${log}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
+  };
+  const start = async (): Promise<void> => {
+    server = await serve(data, onPort);
+  };
+  const stop = async (how?: 'crash'): Promise<void> => {
+    if (server === undefined || server.exitCode !== null) return;
+    const ended = once(server, 'exit');
+    server.kill(how === 'crash' ? 'SIGQUIT' : 'SIGINT');
+    await ended;
   };
   const remove = (): void => {
     // At once, and without leaving shared memory behind as a SIGKILL would.
     server?.kill('SIGQUIT');
+    standby?.kill('SIGQUIT');
     rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
   };
   try {
@@ -113,11 +131,15 @@ export async function startServer(): Promise<Server> {
     ...onPort,
     start,
     remove,
-    async stop(how) {
-      if (server === undefined || server.exitCode !== null) return;
-      const ended = once(server, 'exit');
-      server.kill(how === 'crash' ? 'SIGQUIT' : 'SIGINT');
-      await ended;
+    stop,
+    async startStandby() {
+      const copy = join(folder, 'standby');
+      await stop();
+      await execute('cp', ['-a', data, copy]);
+      writeFileSync(join(copy, 'standby.signal'), '');
+      const onOther = clusterOn(await freePort());
+      [, standby] = await Promise.all([start(), serve(copy, onOther)]);
+      return onOther;
     },
   };
 }

@@ -12,6 +12,10 @@ export interface Wire {
   cutAt(moment: Cut): Promise<void>;
   /** From its next answer on that holds rows, the connection is silent both ways, but open. */
   stallAfterNextRead(): Promise<void>;
+  /** New connections lead to another server. */
+  leadTo(port: number): void;
+  /** Ends all connections. */
+  cutAll(): void;
   /** Whether all connections end at once, new ones too. */
   refuse(yes: boolean): void;
   close(): Promise<void>;
@@ -20,6 +24,7 @@ export interface Wire {
 const COMMIT = Buffer.from('COMMIT\0');
 
 export async function startWire(port: number): Promise<Wire> {
+  let target = port;
   const sockets = new Set<Socket>();
   let cut: { readonly at: Cut; readonly done: () => void } | undefined;
   let stall: (() => void) | undefined;
@@ -31,7 +36,7 @@ export async function startWire(port: number): Promise<Wire> {
       near.destroy();
       return;
     }
-    const far = connect(port, '127.0.0.1');
+    const far = connect(target, '127.0.0.1');
     let silent = false;
     const end = (): void => {
       near.destroy();
@@ -74,6 +79,12 @@ export async function startWire(port: number): Promise<Wire> {
     over: (url) => url.replace(`:${port}/`, `:${mine}/`),
     cutAt: (at) => new Promise((done) => (cut = { at, done })),
     stallAfterNextRead: () => new Promise((done) => (stall = done)),
+    leadTo(other) {
+      target = other;
+    },
+    cutAll() {
+      for (const socket of sockets) socket.destroy();
+    },
     refuse(yes) {
       refusing = yes;
       if (yes) for (const socket of sockets) socket.destroy();

@@ -29,7 +29,8 @@ export type Pools = Readonly<Record<keyof typeof POOLS, pg.Pool>>;
  * said to cost has nothing to do with what it does, and must not make the server compile it: that took a second of its
  * processor at every heartbeat.
  */
-const SESSION = `SET search_path = ${SCHEMA}; SET idle_in_transaction_session_timeout = 3000; SET lock_timeout = 8000;
+const SESSION = `SET search_path = ${SCHEMA}; SET default_transaction_isolation = 'read committed';
+  SET default_transaction_read_only = off; SET idle_in_transaction_session_timeout = 3000; SET lock_timeout = 8000;
   SET statement_timeout = 10000; SET enable_seqscan = off; SET enable_bitmapscan = off;
   SET enable_incremental_sort = off; SET enable_hashjoin = off;
   SET enable_mergejoin = off; SET jit = off`;
@@ -60,14 +61,24 @@ export async function endPools(pools: Pools): Promise<void> {
 
 /** Connections whose statements are sent one after the other without waiting for answers in between. */
 function openPool(config: pg.PoolConfig): pg.Pool {
-  const pool = new pg.Pool({ ...config, pipeline: true });
+  const verify: pg.PoolConfig['verify'] = (client, done) => void begin(client).then(() => done(), done);
+  const pool = new pg.Pool({ ...config, pipeline: true, verify });
   // Whoever uses a connection that breaks hears of it by his query, and an idle one is replaced.
   pool.on('error', () => undefined);
-  pool.on('connect', (client) => {
-    client.on('error', () => undefined);
-    client.query(SESSION).catch(() => undefined);
-  });
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return pool;
+}
+
+/**
+ * Makes a new connection one that the ledger can use, or throws. While a server is being replaced its name can lead to
+ * a standby for a moment: nothing that was asked there would be true.
+ */
+async function begin(client: pg.PoolClient): Promise<void> {
+  const [, asked] = await Promise.all([
+    client.query(SESSION),
+    client.query<{ standby: boolean }>('SELECT pg_is_in_recovery() AS standby'),
+  ]);
+  if (asked.rows[0]?.standby !== false) throw new StoreError('Postgres is a standby and takes no writes.');
 }
 
 /** A connection of its own: to listen on, or to make tables with. */
@@ -114,6 +125,18 @@ export function isLocked(error: unknown): boolean {
   return sqlState(error) === '55P03';
 }
 
+/**
+ * Values that no server takes, however often it is asked: one that fits no index or type, or too much at a time. What else
+ * was in the commit may be taken without it.
+ */
+const UNFIT = /^(?:22|54)/;
+
+/** Is it about what was to be written, and not about the server or the connection? */
+function isUnfit(error: unknown): boolean {
+  // What V8 says of a text above half a gigabyte.
+  return error instanceof RangeError || UNFIT.test(sqlState(error) ?? '');
+}
+
 /** The server refused the statement and goes on: its transaction has ended without an effect. */
 export function isRefused(error: unknown): boolean {
   const state = sqlState(error);
@@ -125,7 +148,8 @@ export function storeError(error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const { code, message } = error as { code?: string; message?: string };
   const text = message === undefined || message === '' ? 'it cannot be reached' : message;
-  return new StoreError(`Postgres: ${text}${code === undefined ? '' : ` (${code})`}`, { cause: error });
+  const of = code === undefined ? '' : ` (${code})`;
+  return new StoreError(`Postgres: ${text}${of}`, { cause: error, unfit: isUnfit(error) });
 }
 
 function sqlState(error: unknown): string | undefined {

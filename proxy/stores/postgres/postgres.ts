@@ -11,7 +11,7 @@ import type { ListedCall, OldRow, Rows, Shared, Store } from '../store';
 import { StoreError } from '../store';
 import { type KeyRow, type LateRow, TABLES, type TableName } from '../tables';
 import { type Change, WorkingSet } from '../workingSet';
-import { checkServer, endPools, isConflict, isRefused, openPools, type Pools, storeError } from './connect';
+import { checkServer, endPools, isConflict, isLocked, isRefused, openPools, type Pools, storeError } from './connect';
 import { CLOCK, Epoch } from './epoch';
 import { migrate } from './migrate';
 import { openShared } from './shared';
@@ -131,8 +131,10 @@ class Committer {
       try {
         ended = await this.#attempt(client, work, wanted);
         if (ended) return;
-      } catch (error) {
-        broken = error instanceof StoreError && !isRefused(error);
+      } catch (cause) {
+        const error = cause instanceof RangeError ? storeError(cause) : cause;
+        // A refusal of anything else may be this connection's fault: it leads to a standby, or something was set on it.
+        broken = error instanceof StoreError && !error.unfit && !isConflict(error) && !isLocked(error);
         if (!isConflict(error)) throw error;
       } finally {
         // Nobody waits for it: whoever uses the connection next stands behind it.
