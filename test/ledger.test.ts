@@ -31,9 +31,9 @@ describe.each(STORES)('the ledger on $name', ({ open }) => {
     const commit: Store['commit'] = (work) =>
       store.commit((rows, now) => {
         let count = 0;
-        const attempt: Rows['attempt'] = (operation, at) => {
+        const attempt: Rows['attempt'] = (operation, time) => {
           count += 1;
-          return rows.attempt(operation, at);
+          return rows.attempt(operation, time);
         };
         work(new Proxy(rows, { get: (_, name) => (name === 'attempt' ? attempt : Reflect.get(rows, name)) }), now);
         if (count > atOnce) throw new StoreError('It is too much.');
