@@ -68,11 +68,28 @@ export function decide(all: readonly OutcomeRow[], offset: number, formerOwner: 
     if (first !== offset) return { result: { outcome: 'duplicate' }, row: former };
     const result = formerResult(former);
     // What the former run executed was another request: this record, as it is now, was not.
-    const another = result.outcome === 'replayed' && refused?.code === 'idempotency_mismatch';
-    return another ? { result: withCode('failed', refused.code), row: refused } : { result, row: former };
+    const another = result.outcome === 'replayed' && refused?.code === MISMATCH;
+    return another ? { result: executedOtherwise(former.callId), row: refused } : { result, row: former };
   }
   if (refused !== undefined) return { result: withCode('refused', refused.code), row: refused };
   return { result: { outcome: 'not_started' }, row: null };
+}
+
+const MISMATCH = 'idempotency_mismatch';
+
+/** The record's id was paid for by an earlier run, whose amount or parameters were others: not "nothing happened". */
+export function executedOtherwise(formerCallId?: string): RecordResult {
+  const call = formerCallId === undefined ? '' : ` (${formerCallId})`;
+  return {
+    outcome: 'failed',
+    code: MISMATCH,
+    reason: `an earlier run of the job executed this id with other parameters${call}`,
+  };
+}
+
+/** Is it {@link executedOtherwise}? */
+export function isExecutedOtherwise({ outcome, code }: RecordResult): boolean {
+  return outcome === 'failed' && code === MISMATCH;
 }
 
 export function toOutcomeRow(call: CallView, keyId: string | null): OutcomeRow {

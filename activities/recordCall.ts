@@ -5,7 +5,7 @@ import type { RecordRef, RecordResult, StopCode } from './contract/plan';
 import { isTerminalRefusal } from '../proxy/contract';
 import { type Refused, retryAfterMsIn } from './failures';
 import type { SourceRecord } from './fields';
-import { contextOf, outcomeOf } from './outcome';
+import { contextOf, executedOtherwise, outcomeOf } from './outcome';
 import { activityIdFor, idempotencyKey } from './recordKeys';
 import type { Runtime, VendorReply } from './runtime';
 import { type EndpointCall, renderCall, withAccountIn } from './template';
@@ -117,7 +117,8 @@ async function judgeRefusal(runtime: Runtime, input: CallInput, called: Called, 
   if (code === 'idempotency_mismatch') {
     const asked = await ask(runtime, input, called);
     // What a former run executed was another request: this record, as it is now, was not.
-    return done(asked === undefined || asked.outcome === 'replayed' ? withCode('failed', code) : asked);
+    const another = asked === undefined || asked.outcome === 'replayed';
+    return done(another ? executedOtherwise(details.prior_call?.call_id) : asked);
   }
   // The vendor knows no idempotency keys, or has forgotten this one: only a look-up can tell.
   const notSentAgain = code === 'outcome_unknown' && details.prior_call !== undefined;

@@ -78,7 +78,7 @@ export const REFUSALS = {
   currency_not_allowed:   { status: 403, retry: false, meaning: 'The currency is not USD and the key has no rate for it.' },
   idempotency_key_required: { status: 400, retry: false, meaning: 'The key demands an Idempotency-Key on paid calls.' },
   per_call_cap_exceeded:  { status: 403, retry: false, meaning: 'This one call is above the key\'s max_usd_per_call.' },
-  idempotency_mismatch:   { status: 400, retry: false, meaning: 'The idempotency key was used for another request.' },
+  idempotency_mismatch:   { status: 400, retry: false, meaning: 'The idempotency key was used for another request. As the code of a record: an earlier run of the job executed its id with other parameters.' },
   idempotency_in_progress: { status: 409, retry: true, meaning: 'The first call with this idempotency key has not ended yet.' },
   already_executed:       { status: 409, retry: false, meaning: 'The call was executed long ago and its stored answer is gone.' },
   cap_exhausted:          { status: 429, retry: false, meaning: 'Settled and unknown money plus this call is above the cap.' },

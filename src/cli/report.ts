@@ -23,8 +23,15 @@ export function describeReport(workflowId: string, report: RunReport): string[] 
   ];
 }
 
-/** What to type next, where there is something to do. */
-export function adviceOn({ status, reason, jobId, records, results }: RunReport): string[] {
+/**
+ * What to type next, where there is something to do. `executed`: how many of the failed records an earlier run of the job
+ * has executed with other parameters, null where nobody can tell. Another run of the job does not finish them.
+ */
+export function adviceOn(
+  { status, reason, jobId, records: all, results }: RunReport,
+  executed: number | null = 0,
+): string[] {
+  const records = { ...all, failed: Math.max(0, all.failed - (executed ?? 0)) };
   // At the cap, or after a revocation, the report has said why.
   const outcomes: readonly Odd[] =
     status === 'completed' ? ['declined', 'failed', 'refused', 'unknown'] : ['declined', 'failed', 'unknown'];
@@ -33,6 +40,7 @@ export function adviceOn({ status, reason, jobId, records, results }: RunReport)
     ...(odd.length > 0
       ? [`Why some ${listed(odd)}: keybrake audit --job ${jobId}${beside(records.failed, results)}`]
       : []),
+    ...executedAdvice(executed, jobId),
     // Of another cap than its own, the report has said what is to be done.
     ...(status === 'cap_exhausted' && reason.startsWith('The cap of $')
       ? [`To go on: keybrake raise --job ${jobId} --to USD, then the same run with --job-id ${jobId}`]
@@ -41,6 +49,16 @@ export function adviceOn({ status, reason, jobId, records, results }: RunReport)
     ...(status !== 'cap_exhausted' && jobId !== '' && isLeft(records)
       ? [`To finish what is left: the same run with --job-id ${jobId}`]
       : []),
+  ];
+}
+
+/** A new job id is what these records must not get: it charges them again. */
+function executedAdvice(executed: number | null, jobId: string): string[] {
+  if (executed === 0) return [];
+  const which = executed === null ? 'Failed records with the code idempotency_mismatch' : `${grouped(executed)} failed`;
+  return [
+    `${which}: charged earlier by this job, with other parameters (keybrake audit --job ${jobId}). ` +
+      'A new job id charges them again; for a new charge on purpose, give the record a new id.',
   ];
 }
 

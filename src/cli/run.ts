@@ -6,6 +6,7 @@ import { KeybrakeClient } from '../../proxy/client';
 import { clientOptionsFromEnv } from '../config';
 import { choice } from './choice';
 import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
+import { executedEarlier } from './earlier';
 import { type Ending, endingOf } from './ending';
 import { CliError, explain } from './errors';
 import { EXIT, exitOf, worstOf } from './exitCodes';
@@ -211,5 +212,5 @@ async function waitFor(handle: WorkflowHandle, label: string, progress: Progress
 async function show({ workflowId, report, error }: Ending): Promise<void> {
   if (report === null) return tell(told({ workflowId, error }));
   for (const line of describeReport(workflowId, report)) await print(line);
-  for (const line of adviceOn(report)) tell(line);
+  for (const line of adviceOn(report, await executedEarlier(report))) tell(line);
 }
