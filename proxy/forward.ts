@@ -1,6 +1,7 @@
 /** Sends a call to the vendor, once, and says for certain whether a byte of it may have left. */
 import { type Dispatcher, Pool } from 'undici';
 import { type Deadline, Deadlines } from './deadlines';
+import { decoded } from './decoded';
 
 export interface Upstream {
   readonly method: string;
@@ -113,7 +114,15 @@ class Exchange implements Dispatcher.DispatchHandler {
   onResponseEnd(): void {
     if (this.#deadline !== undefined) this.#deadlines.clear(this.#deadline);
     const body = this.#chunks.length === 1 && this.#chunks[0] ? this.#chunks[0] : Buffer.concat(this.#chunks);
-    this.#resolve({ kind: 'answered', status: this.#status, headers: this.#headers, body });
+    const [status, headers] = [this.#status, this.#headers];
+    const codings = headers['content-encoding'];
+    if (codings === undefined || body.length === 0) this.#resolve({ kind: 'answered', status, headers, body });
+    else void this.#decoded(status, headers, String(codings), body);
+  }
+
+  async #decoded(status: number, headers: AnswerHeaders, codings: string, body: Buffer): Promise<void> {
+    const plain = await decoded(codings, body, ANSWER_BYTES_MAX);
+    this.#resolve({ kind: 'answered', status, headers, body: plain });
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {

@@ -1,4 +1,5 @@
 /** Promise 3, never lost: what the proxy makes of every kind of answer, and of none. In doubt the money stays held. */
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import type { IssuedKey } from '../proxy/contract';
 import { type Rig, startRig, tally } from './support/rig';
 import { intent, type Scripted, startVendorStub, stripeError, type VendorStub } from './support/vendorStub';
@@ -28,6 +29,30 @@ async function spend() {
 const HTML = '<html>Bad gateway</html>';
 const html = { 'content-type': 'text/html' };
 
+const packed = (name: string): Buffer => gzipSync(JSON.stringify(intent(500, name)));
+
+/** 32 MB of nothing, which is 32 KB on the wire. */
+function bomb(): Buffer {
+  return gzipSync(Buffer.alloc(32 * 1024 * 1024, ' '));
+}
+
+describe('an answer that is compressed although it was not to be is read, and passed on plain', () => {
+  test.each<[string, (text: string) => Buffer]>([
+    ['gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+    ['br, GZIP', (text) => gzipSync(brotliCompressSync(text))],
+    ['identity', (text) => Buffer.from(text)],
+  ])('%s', async (coding, compress) => {
+    const body = JSON.stringify(intent(500, coding.replace(/\W+/, '')));
+    stub.script({ status: 200, headers: { 'content-encoding': coding }, body: compress(body) });
+    const answer = await rig.call(key.vault_key);
+    expect([answer.status, answer.text]).toEqual([200, body]);
+    expect(answer.headers).not.toHaveProperty('content-encoding');
+    expect(await spend()).toEqual({ settled: 5, held: 0, unknown: 0 });
+  });
+});
+
 describe('an answer that proves nothing leaves the call unknown and its money held, until its own retry learns the outcome', () => {
   test.each<[string, Scripted]>([
     ['no answer in time', 'no answer'],
@@ -51,6 +76,9 @@ describe('an answer that proves nothing leaves the call unknown and its money he
     ['a 429 in HTML', { status: 429, headers: html, body: HTML }],
     ['a 402 in HTML', { status: 402, headers: html, body: HTML }],
     ['418', stripeError(418, 'invalid_request_error')],
+    ['a coding that nobody knows', { status: 200, headers: { 'content-encoding': 'pack200' }, body: packed('z1') }],
+    ['what is not of its coding', { status: 200, headers: { 'content-encoding': 'br' }, body: packed('z2') }],
+    ['more than may be read', { status: 200, headers: { 'content-encoding': 'gzip' }, body: bomb() }],
   ])('%s', async (name, scripted) => {
     stub.script(scripted);
     const first = await rig.call(key.vault_key, { key: `unknown ${name.slice(0, 20)}`.replace('’', '') });

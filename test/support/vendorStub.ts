@@ -11,7 +11,11 @@ export interface Seen {
 
 /** An answer; or the connection is cut, in silence, in the middle of the answer, or never answered. */
 export type Scripted =
-  | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body: string | object }
+  | {
+      readonly status: number;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body: string | Buffer | object;
+    }
   | 'cut'
   | 'cut in the answer'
   | 'no answer';
@@ -48,7 +52,8 @@ export async function startVendorStub(port = 0): Promise<VendorStub> {
         response.write('{"id":"pi_1",', () => request.socket.destroy());
         return;
       }
-      const text = typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body);
+      const asIs = typeof answer.body === 'string' || Buffer.isBuffer(answer.body);
+      const text = asIs ? answer.body : JSON.stringify(answer.body);
       response.writeHead(answer.status, { 'content-type': 'application/json', ...answer.headers });
       response.end(text);
     });
