@@ -82,6 +82,8 @@ describe('an e-mail costs its recipients', () => {
       'request_unpriceable',
       'reply_to',
     ],
+    ['a header with a colon', '/emails', { ...MAIL, headers: { 'Bcc:': 'x@y.z' } }, 'request_unpriceable', 'headers'],
+    ['a header with a space', '/emails', { ...MAIL, headers: { 'X Bcc': 'x@y.z' } }, 'request_unpriceable', 'headers'],
     ['a Bcc header', '/emails', { ...MAIL, headers: { bCC: 'x@y.z' } }, 'parameter_not_allowed', 'headers'],
     [
       'a Resent-To header',

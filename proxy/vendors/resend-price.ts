@@ -84,6 +84,9 @@ function addresses(email: JsonObject, field: string): number {
   return list.length;
 }
 
+/** RFC 5322, 3.6.8. With a colon or a space in it, a program on the way may read another name. */
+const HEADER_NAME = /^[!-9;-~]+$/;
+
 /** Custom headers that mail servers take for recipients. */
 function checkHeaders(headers: Json | undefined): void {
   if ((headers ?? null) === null) return;
@@ -92,4 +95,6 @@ function checkHeaders(headers: Json | undefined): void {
   if (found !== undefined) {
     throw refused('parameter_not_allowed', 'headers', `Header "${found}" would add recipients: use to, cc and bcc.`);
   }
+  const odd = Object.keys(headers).find((name) => !HEADER_NAME.test(name));
+  if (odd !== undefined) throw unpriceable('headers', `"${odd.slice(0, 100)}" is not the name of a header.`);
 }

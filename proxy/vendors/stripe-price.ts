@@ -7,6 +7,7 @@ import {
   idIn,
   type PriceOf,
   refused,
+  refuseOthers,
   refuseRoots,
   refuseUnknownCosts,
   takeOver,
@@ -132,9 +133,31 @@ function refundOf(body: FormPairs, field: string, objectId: string, pattern: Reg
   return { kind: 'refund', objectId, minor: wholeNumberIfAny(body, 'amount') ?? null };
 }
 
-/** POST /v1/customers: free, but a credit balance is money, and old API versions start a subscription by `plan`. */
+/** What a customer is; the fields that Stripe's other clients and older API versions add to them can cost money. */
+// prettier-ignore
+const CUSTOMER_FIELDS = new Set([
+  'address', 'business_name', 'cash_balance', 'default_card', 'default_source', 'description', 'email', 'expand',
+  'individual_name', 'invoice_prefix', 'invoice_settings', 'metadata', 'name', 'next_invoice_sequence', 'payment_method',
+  'phone', 'preferred_locales', 'shipping', 'tax', 'tax_exempt', 'tax_id_data', 'test_clock', 'validate',
+]);
+const CREDIT_FIELDS = new Set([
+  'account_balance',
+  'balance',
+  'coupon',
+  'plan',
+  'promotion_code',
+  'quantity',
+  'trial_end',
+]);
+const SOURCE_FIELDS = ['bank_account', 'card', 'source'];
+
+/**
+ * POST /v1/customers: free, but a credit balance is money, old API versions start a subscription by `plan`, and the end
+ * of a trial sends its invoice.
+ */
 export const createCustomer: PriceOf = (body) => {
-  refuseRoots(body, new Set(['balance', 'account_balance', 'plan', 'coupon']), 'It gives credit or starts a plan.');
+  refuseRoots(body, CREDIT_FIELDS, 'It gives credit, or starts or ends what is billed.');
+  refuseOthers(body, new Set([...CUSTOMER_FIELDS, ...SOURCE_FIELDS]));
   return FREE;
 };
 
@@ -143,6 +166,6 @@ export const createCustomer: PriceOf = (body) => {
  * subscription at once (docs.stripe.com/api/customers/update), which no hold would cover.
  */
 export const updateCustomer: PriceOf = (body, ids, terms) => {
-  refuseRoots(body, new Set(['source', 'card']), 'A new source can charge an open invoice; attach a payment method.');
+  refuseRoots(body, new Set(SOURCE_FIELDS), 'A new source can charge an open invoice; attach a payment method.');
   return createCustomer(body, ids, terms);
 };

@@ -54,8 +54,13 @@ function messageMicros(body: FormPairs, prices: TwilioPrices): Micros {
   const to = required(body, 'To');
   const channel = CHANNELS.find((name) => to.startsWith(`${name}:`));
   if (channel === 'messenger') return flat(prices.messenger, 'messenger');
-  if (channel === 'whatsapp') return priceTo(to.slice('whatsapp:'.length), prices.whatsapp, 'whatsapp');
-  if (channel === 'rcs') return rcsMicros(body, to.slice('rcs:'.length), prices);
+  if (channel !== undefined) {
+    const number = to.slice(`${channel}:`.length);
+    // What the channel does not take goes out as a text from there.
+    const fallback = valueIfAny(body, 'FallbackFrom') === undefined ? 0 : textMicros(body, number, prices);
+    const micros = channel === 'rcs' ? rcsMicros(body, number, prices) : priceTo(number, prices.whatsapp, 'whatsapp');
+    return Math.max(micros, fallback);
+  }
   const from = valueIfAny(body, 'From') ?? '';
   if (from.startsWith('rcs:')) return Math.max(rcsMicros(body, to, prices), textMicros(body, to, prices));
   const service = isService(from) || valueIfAny(body, 'MessagingServiceSid') !== undefined;
@@ -79,11 +84,10 @@ function textMicros(body: FormPairs, to: string, prices: TwilioPrices): Micros {
   if (media > MEDIA_MAX) throw unpriceable('MediaUrl', `A message has at most ${MEDIA_MAX} pictures.`);
   const text = bodyIn(body) + LINK.repeat(media);
   const asText = () => segmentsOf(text) * priceTo(to, prices.sms, 'sms');
-  if (valueIfAny(body, 'ContentSid') !== undefined) {
-    return Math.max(priceTo(to, prices.content, 'content'), text === '' ? 0 : asText());
-  }
   const asMms = media > 0 || (valueIfAny(body, 'SendAsMms') ?? 'false') !== 'false';
-  return asMms ? Math.max(priceTo(to, prices.mms, 'mms'), asText()) : asText();
+  const mms = asMms ? priceTo(to, prices.mms, 'mms') : 0;
+  if (valueIfAny(body, 'ContentSid') === undefined) return Math.max(mms, asText());
+  return Math.max(mms, priceTo(to, prices.content, 'content'), text === '' ? 0 : asText());
 }
 
 /** Twilio takes 1,600 characters; counting many more would take a time that grows with the square of the text. */
