@@ -2,6 +2,7 @@ import { Refusal } from '../proxy/contract';
 import { judge } from '../proxy/judge';
 import { finish, type Outcome } from '../proxy/ledger/finish';
 import { Ledger } from '../proxy/ledger/ledger';
+import { REFUSED_RECORDS_MAX } from '../proxy/ledger/refusals';
 import { reserve } from '../proxy/ledger/reserve';
 import { forgetAnswers } from '../proxy/prune';
 import { type Rows, type Store, StoreError } from '../proxy/stores/store';
@@ -160,6 +161,25 @@ describe.each(STORES)('the ledger on $name', ({ open }) => {
     });
     expect(rows).toHaveLength(1_000);
     expect((await at.budget(`key:${facts.keyId}`))!.n_refused).toBe(1_050);
+  });
+
+  test('beyond a thousand refusals of one code the first one of each record is a row still, repeats and looping clients are not', async () => {
+    const facts = await addKey(at.ledger, { cap: 100, maxCall: 1 });
+    const ask = (recordId: string | null) => at.ask(facts, { price: fixed(2), recordId });
+    const written = async () => {
+      const query = { key_id: facts.keyId, state: 'refused', order: 'oldest', limit: 5_000 } as const;
+      return (await at.ledger.store.listCalls(query)).map(({ record_id: id }) => id);
+    };
+    await Promise.all(Array.from({ length: 1_000 }, () => ask(null)));
+    await Promise.all(['a', 'b', 'a', null, 'c'].map(ask));
+    for (const again of ['a', 'b', null]) await ask(again);
+    expect((await written()).slice(1_000)).toEqual(['a', 'b', 'c']);
+    // A client can invent as many ids as it likes.
+    const refusalId = `${facts.keyId}/per_call_cap_exceeded/records`;
+    await at.ledger.submit((rows) => rows.put('refusals', { refusal_id: refusalId, count: REFUSED_RECORDS_MAX - 1 }));
+    for (const id of ['d', 'e', 'f']) await ask(id);
+    expect((await written()).slice(1_000)).toEqual(['a', 'b', 'c', 'd']);
+    expect((await at.budget(`key:${facts.keyId}`))!.n_refused).toBe(1_011);
   });
 
   test('a refusal names what was needed, what is left, and which budget', async () => {

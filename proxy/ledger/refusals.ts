@@ -5,8 +5,10 @@ import type { BudgetRow, CallRow } from '../stores/tables';
 import { budgetIdsOf, budgetName, budgetOf, leastRemaining, moved, remainingMicros, utcDay } from './budgets';
 import type { CallFacts } from './reserve';
 
-/** Refusals of one key and code that are written as rows; those beyond are only counted. */
+/** Refusals of one key and code that are written as rows, whatever they are; of those beyond, see {@link isToBeWritten}. */
 export const REFUSAL_ROWS_MAX = 1_000;
+/** Records of one key and code whose refusal is written beyond {@link REFUSAL_ROWS_MAX}: a client can invent record ids. */
+export const REFUSED_RECORDS_MAX = 1_000_000;
 
 /** Records a refusal against a known key, and answers it with the call id that the audit log has it under. */
 export function recordRefusal(rows: Rows, now: number, call: CallFacts, refusal: Refusal): Refusal {
@@ -16,10 +18,9 @@ export function recordRefusal(rows: Rows, now: number, call: CallFacts, refusal:
   for (const budget of budgets) rows.put('budgets', budget);
   const left = leastRemaining(budgets);
   const known = left === null ? refusal.details : { remaining_usd: microsToUsd(left), ...refusal.details };
-  const refusalId = `${facts.keyId}/${refusal.code}`;
-  const count = (rows.get('refusals', refusalId)?.count ?? 0) + 1;
-  rows.put('refusals', { refusal_id: refusalId, count });
-  if (count > REFUSAL_ROWS_MAX) return new Refusal(refusal.code, refusal.message, known, { cause: refusal.cause });
+  if (!isToBeWritten(rows, call, refusal)) {
+    return new Refusal(refusal.code, refusal.message, known, { cause: refusal.cause });
+  }
   rows.add('calls', {
     ...newCall(call, now, day),
     state: 'refused',
@@ -29,6 +30,24 @@ export function recordRefusal(rows: Rows, now: number, call: CallFacts, refusal:
     ended_at: now,
   });
   return new Refusal(refusal.code, refusal.message, { ...known, call_id: call.callId }, { cause: refusal.cause });
+}
+
+/**
+ * Counts the refusal. A client that loops must not fill the disk, but a run's report is made of the rows: beyond the
+ * first thousand, the first refusal of each record is written still, unless the record is to be sent again anyway.
+ */
+function isToBeWritten(rows: Rows, { facts, recordId }: CallFacts, { code }: Refusal): boolean {
+  const counted = (id: string): number => {
+    const count = (rows.get('refusals', id)?.count ?? 0) + 1;
+    rows.put('refusals', { refusal_id: id, count });
+    return count;
+  };
+  const ofCode = `${facts.keyId}/${code}`;
+  if (counted(ofCode) <= REFUSAL_ROWS_MAX) return true;
+  if (recordId === null || REFUSALS[code].retry) return false;
+  const records = `${ofCode}/records`;
+  if ((rows.get('refusals', records)?.count ?? 0) >= REFUSED_RECORDS_MAX) return false;
+  return counted(`${ofCode}/record/${recordId}`) === 1 && counted(records) > 0;
 }
 
 /** A call row with nothing decided yet. */
