@@ -37,6 +37,13 @@ test('a driver that was built for another Node or machine is told as that', () =
   expect(unbuilt(thrown(options))).toMatch(/for another Node or machine\. .*npm rebuild better-sqlite3/);
 });
 
+test('a driver that npm left out, since it installed with an older Node, is told as that', () => {
+  cpSync(join(__dirname, '../lib/proxy/stores/sqlite/driver.js'), join(folder, 'driver.js'));
+  const script = `try { require('./driver.js').loadDriver('24.0.0') } catch ({ message }) { console.log(message) }`;
+  const told = execFileSync(process.execPath, ['-e', script], { cwd: folder, encoding: 'utf8' });
+  expect(told).toMatch(/better-sqlite3-napi is not installed\. Install again with the Node that is to run/);
+});
+
 test('any other error is none of the driver’s', () => {
   expect(unbuilt(Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR' }))).toBeUndefined();
 });

@@ -7,6 +7,9 @@ const WAY_OUT =
   'Install again with a C++ compiler and Python 3 at hand and with install scripts allowed (`npm rebuild better-sqlite3` ' +
   'builds it alone), or use Node 22 or later, which needs none of them.';
 
+/** npm leaves a driver out that is not for the Node it runs on. */
+const INSTALL_AGAIN = 'Install again with the Node that is to run, and without `--omit=optional`.';
+
 /**
  * SQLite for the Node that runs. better-sqlite3 12 is the last for Node 20, but aborts the process on Node 24.16 and
  * later whenever a statement is garbage-collected (an assertion in `node::RemoveEnvironmentCleanupHook`; reported as
@@ -14,11 +17,12 @@ const WAY_OUT =
  * Throws an Error that says what to do when the driver was not installed.
  */
 export function loadDriver(version = process.versions.node): typeof BetterSqlite3 {
-  const name = Number(version.split('.', 1)[0]) >= NAPI_FROM_NODE ? 'better-sqlite3-napi' : 'better-sqlite3';
+  const napi = Number(version.split('.', 1)[0]) >= NAPI_FROM_NODE;
+  const name = napi ? 'better-sqlite3-napi' : 'better-sqlite3';
   try {
     return require(name) as typeof BetterSqlite3;
   } catch (cause) {
-    throw new Error(`The SQLite driver ${name} is not installed. ${WAY_OUT}`, { cause });
+    throw new Error(`The SQLite driver ${name} is not installed. ${napi ? INSTALL_AGAIN : WAY_OUT}`, { cause });
   }
 }
 
