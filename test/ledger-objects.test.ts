@@ -17,12 +17,15 @@ const worth = (value: number, mode: 'takes_over' | 'pays_rise' | 'lowers', amoun
   answer: null,
 });
 const onObject = (total: number | null, takesOver: boolean) =>
-  ({ kind: 'object', objectId: 'pi_1', total: total === null ? null : { micros: total }, takesOver }) as const;
+  ({ kind: 'object', objectId: 'pi_1', total: total === null ? null : { minor: total }, takesOver }) as const;
 
 describe.each(STORES)('spend per vendor object on $name', ({ open }) => {
   let at: TestLedger;
   beforeEach(() => {
-    at = testLedger(open);
+    const ledger = testLedger(open);
+    // A minor unit is a micro-dollar here.
+    const toMicros = (minor: number) => minor;
+    at = { ...ledger, ask: (facts, given) => ledger.ask(facts, { toMicros, ...given }) };
   });
   afterEach(() => at.close());
 

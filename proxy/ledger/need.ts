@@ -1,7 +1,6 @@
 /** What a call needs at most, given what the ledger counts for its object already: DESIGN 5.10. Pure but for `rows`. */
 import { type Micros, Refusal } from '../contract';
 import type { Rows } from '../stores/store';
-import type { Amount } from '../vendors/vendor';
 import type { ReserveInput } from './reserve';
 import { countedOn, openChangesOf, sharesOf } from './spend';
 
@@ -38,7 +37,7 @@ export function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: R
 
   const amount = price.kind === 'refund' ? (price.minor === null ? null : { minor: price.minor }) : price.total;
   const whole = Math.max(known.value_micros, price.kind === 'refund' ? (seen?.valueMicros ?? 0) : known.amount_micros);
-  const total = amount === null ? whole : inMicros(amount, known.currency, toMicros);
+  const total = amount === null ? whole : toMicros(amount.minor, known.currency);
   if (total === undefined) {
     const text = `currency_not_allowed: the payment is in ${known.currency} and the key has no fx rate for it.`;
     return { kind: 'refused', refusal: new Refusal('currency_not_allowed', text, { field: 'amount' }) };
@@ -58,8 +57,4 @@ export function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: R
     return onOf(Math.max(total, ...others), id);
   };
   return { objectId, on, atLeast, openCall: open[0].call_id, upTo: total };
-}
-
-function inMicros(amount: Amount, currency: string, toMicros: ReserveInput['toMicros']): Micros | undefined {
-  return 'micros' in amount ? amount.micros : toMicros(amount.minor, currency);
 }

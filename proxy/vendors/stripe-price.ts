@@ -37,19 +37,16 @@ const HARMLESS_IN_UPDATE = new Set([
 ]);
 
 /**
- * POST /v1/payment_intents/:id: may raise the amount, and change its currency. A new payment method re-arms a declined
- * PaymentIntent, whose money was given back, so that is held again.
+ * POST /v1/payment_intents/:id: may raise the amount. A new payment method re-arms a declined PaymentIntent, whose money
+ * was given back, so that is held again. The currency stays: were the answer to a change of it lost, the ledger would
+ * read later amounts, and a confirm without one, in the old currency.
  */
-export const updatePaymentIntent: PriceOf = (body, ids, terms) => {
-  refuseUnknownCosts(body, ['amount', 'amount_details', 'currency']);
+export const updatePaymentIntent: PriceOf = (body, ids) => {
+  refuseRoots(body, new Set(['currency']), 'The currency stays what it was at the start: make a new PaymentIntent.');
+  refuseUnknownCosts(body, ['amount', 'amount_details']);
   const objectId = idIn(ids);
   const minor = wholeNumberIfAny(body, 'amount');
-  const currency = valueIfAny(body, 'currency');
-  if (minor !== undefined) {
-    const total = currency === undefined ? { minor } : { micros: requestedMicros(minor, currency, terms, 'amount') };
-    return { kind: 'object', objectId, total, takesOver: false };
-  }
-  if (currency !== undefined) throw unpriceable('amount', 'A new currency needs its "amount" in the same update.');
+  if (minor !== undefined) return { kind: 'object', objectId, total: { minor }, takesOver: false };
   if (body.every(([name]) => HARMLESS_IN_UPDATE.has(rootOf(name)))) return { kind: 'free', objectId };
   return { kind: 'object', objectId, total: null, takesOver: false };
 };

@@ -44,12 +44,6 @@ export interface PricingTerms {
 }
 
 /**
- * An amount as the request states it: micro-dollars where its currency is in the request, else minor units of the
- * object's own currency, which the ledger turns into micro-dollars with {@link Vendor.toMicros}.
- */
-export type Amount = { readonly micros: Micros } | { readonly minor: number };
-
-/**
  * The most that a call can cost. With `object`, the spend belongs to a vendor object (VENDORS 2.2) and the ledger
  * holds only the rise over what it already counts for it.
  */
@@ -73,10 +67,10 @@ export type Price =
       /** Where it is looked up, if its id does not tell ({@link Vendor.lookupPath}). */
       readonly lookupPath?: string;
       /**
-       * The object's whole value after this call, at most; null: the amount that the ledger, or a look-up at the
-       * vendor, knows for it.
+       * The object's whole value after this call, at most, in minor units of its own currency, which the ledger turns
+       * into micro-dollars with {@link Vendor.toMicros}; null: the amount that the ledger, or a look-up, knows for it.
        */
-      readonly total: Amount | null;
+      readonly total: { readonly minor: number } | null;
       /** Confirm and capture: the caller takes over the whole value, also when another key made the object. */
       readonly takesOver: boolean;
     }

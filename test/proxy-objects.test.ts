@@ -1,0 +1,42 @@
+/** Promise 1 over several calls and keys: what is counted for a payment is what it moves, in each key's own dollars. */
+import type { IssuedKey, IssueKeyBody } from '../proxy/contract';
+import { type Call, type Rig, startRig } from './support/rig';
+
+const INTENTS = 'POST /v1/payment_intents';
+const allowed_endpoints = [
+  ...['', '/:id', '/:id/confirm', '/:id/capture', '/:id/increment_authorization', '/:id/cancel'].map(
+    (end) => `${INTENTS}${end}`,
+  ),
+  'POST /v1/refunds',
+  'POST /v1/charges/:id/capture',
+];
+
+let rig: Rig;
+beforeEach(async () => {
+  rig = await startRig({ proxy: { reconcile: { everyMs: 3_600_000 }, budgetWaitMs: 50 } });
+});
+afterEach(() => rig.close());
+
+const issue = (usd_cap: number, more: Partial<IssueKeyBody> = {}) => rig.issue({ usd_cap, allowed_endpoints, ...more });
+const on = (id: string, end = '') => `/stripe/v1/payment_intents/${id}${end}`;
+const settledUsd = async ({ key_id: id }: IssuedKey) => (await rig.client.getKey(id)).spend.settled_usd;
+const statusOf = async (key: IssuedKey, call: Call) => {
+  const { status, code } = await rig.call(key.vault_key, call);
+  return code === undefined ? status : `${status} ${code}`;
+};
+
+async function make(key: IssuedKey, body: string): Promise<string> {
+  const { json } = await rig.call(key.vault_key, { body });
+  return String(json.id);
+}
+
+test('no payment costs more than the cap because its currency changed in an answer that was lost', async () => {
+  const key = await issue(100, { fx: { vnd: 0.00004 } });
+  const id = await make(key, 'amount=100000&currency=vnd');
+  rig.sandbox.setFaults({ dropAfter: { first: 1 } });
+  expect(await statusOf(key, { path: on(id), body: 'amount=100&currency=usd' })).toBe('403 parameter_not_allowed');
+  rig.sandbox.setFaults({});
+  expect(await statusOf(key, { path: on(id), body: 'amount=1000000' })).toBe(200);
+  expect(await statusOf(key, { path: on(id, '/confirm'), body: '' })).toBe(200);
+  expect([await settledUsd(key), rig.sandbox.charges()]).toMatchObject([40, [{ amount: 1_000_000, currency: 'vnd' }]]);
+});
