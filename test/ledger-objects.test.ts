@@ -89,4 +89,31 @@ describe.each(STORES)('spend per vendor object on $name', ({ open }) => {
     expect(await at.budget(`key:${facts.keyId}`)).toMatchObject({ settled_micros: 0, latched: 1 });
     expect((await at.ask(facts, { price: fixed(1) })).kind).toBe('refused');
   });
+
+  test('what is counted above the cap does not go on: only what lowers it does, until the cap is raised', async () => {
+    const facts = await addKey(at.ledger, { cap: 500, onCap: 'refuse' });
+    // The vendor says that it is worth more than was asked for.
+    await at.end((await at.ask(facts, { price: fixed(500) })).callId, worth(600, 'pays_rise'));
+    for (const takesOver of [true, false]) {
+      expect(await at.ask(facts, { price: onObject(null, takesOver) })).toMatchObject({
+        kind: 'refused',
+        refusal: { code: 'cap_exhausted' },
+      });
+    }
+    expect((await at.ask(facts, { price: { kind: 'free', objectId: 'pi_1' } })).kind).toBe('held');
+    const captured = await at.ask(facts, { price: onObject(450, true) });
+    expect(captured.kind).toBe('held');
+    await at.end(captured.callId, worth(450, 'takes_over'));
+    expect((await at.ask(facts, { price: onObject(450, true) })).kind).toBe('held');
+  });
+
+  test('a call that lowers a payment passes however dear the payment is for one call', async () => {
+    const facts = await addKey(at.ledger, { cap: 5_000, maxCall: 500 });
+    await at.end((await at.ask(facts, { price: fixed(500) })).callId, worth(600, 'pays_rise'));
+    expect(await at.ask(facts, { price: onObject(null, true) })).toMatchObject({
+      kind: 'refused',
+      refusal: { code: 'per_call_cap_exceeded' },
+    });
+    expect((await at.ask(facts, { price: onObject(550, true) })).kind).toBe('held');
+  });
 });

@@ -40,3 +40,38 @@ test('no payment costs more than the cap because its currency changed in an answ
   expect(await statusOf(key, { path: on(id, '/confirm'), body: '' })).toBe(200);
   expect([await settledUsd(key), rig.sandbox.charges()]).toMatchObject([40, [{ amount: 1_000_000, currency: 'vnd' }]]);
 });
+
+test('a key without a rate for a payment’s currency moves nothing of it, also without an amount', async () => {
+  const [euros, dollars] = [await issue(500, { fx: { eur: 1.2 } }), await issue(500)];
+  const open = await make(euros, 'amount=10000&currency=eur&capture_method=manual');
+  const authorised = await make(euros, 'amount=10000&currency=eur&capture_method=manual&confirm=true');
+  const paid = await make(euros, 'amount=10000&currency=eur&confirm=true');
+  const before = rig.sandbox.charges();
+  for (const call of [
+    { path: on(open, '/confirm'), body: '' },
+    { path: on(open), body: 'payment_method=pm_card_visa' },
+    { path: on(authorised, '/capture'), body: '' },
+    { path: '/stripe/v1/refunds', body: `payment_intent=${paid}` },
+  ]) {
+    expect(await statusOf(dollars, call)).toBe('403 currency_not_allowed');
+  }
+  expect(rig.sandbox.charges()).toEqual(before);
+  // What gives money back needs no rate; what cannot be read of it stays counted.
+  expect(await statusOf(dollars, { path: on(open, '/cancel'), body: '' })).toBe(200);
+  expect([await settledUsd(euros), await settledUsd(dollars)]).toEqual([360, 0]);
+});
+
+test('a payment that is raised in steps is no dearer than one call may be', async () => {
+  const key = await issue(100, { max_usd_per_call: 5, on_cap: 'refuse' });
+  const id = await make(key, 'amount=400&currency=usd');
+  expect(await statusOf(key, { path: on(id), body: 'amount=500' })).toBe(200);
+  const { code, json } = await rig.call(key.vault_key, { path: on(id), body: 'amount=900' });
+  expect([code, json.error.keybrake]).toMatchObject(['per_call_cap_exceeded', { needed_usd: 9, cap_usd: 5 }]);
+  expect(await statusOf(key, { path: on(id, '/confirm'), body: 'amount_to_confirm=600' })).toBe(
+    '403 per_call_cap_exceeded',
+  );
+  expect(await statusOf(key, { path: on(id, '/confirm'), body: '' })).toBe(200);
+  // A refund is a call of its own.
+  expect(await statusOf(key, { path: '/stripe/v1/refunds', body: `payment_intent=${id}` })).toBe(200);
+  expect([await settledUsd(key), rig.sandbox.stats().stripe.chargedUsd]).toEqual([10, 5]);
+});

@@ -131,10 +131,13 @@ export function mover(rows: Rows): Mover {
 
 export type Fit = 'fits' | 'busy' | 'exhausted' | 'exhausted_by_unknown';
 
-/** Does a call fit this budget now? */
-export function fit(budget: BudgetRow, quoteMicros: Micros): Fit {
+/**
+ * Does a call fit this budget now? It may need nothing more for an object that is counted already with `wholeMicros`:
+ * then it fits, unless more is settled than the cap, and confirming or capturing would let that money go.
+ */
+export function fit(budget: BudgetRow, quoteMicros: Micros, wholeMicros: Micros = 0): Fit {
   const { cap_micros: cap, settled_micros: settled, unknown_micros: unknown, held_micros: held } = budget;
-  if (cap === null || quoteMicros === 0) return 'fits';
+  if (cap === null || (quoteMicros === 0 && (wholeMicros === 0 || settled <= cap))) return 'fits';
   if (budget.latched === 1 || settled + quoteMicros > cap) return 'exhausted';
   if (settled + unknown + quoteMicros > cap) return 'exhausted_by_unknown';
   return settled + unknown + held + quoteMicros > cap ? 'busy' : 'fits';

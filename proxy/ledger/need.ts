@@ -14,6 +14,8 @@ interface Need {
   readonly openCall?: string;
   /** What the object may ask for afterwards. */
   readonly upTo?: Micros;
+  /** All that the budget may count for the object afterwards; 0 where the call lowers that. Absent: there is no object. */
+  readonly whole?: (budgetId: string) => Micros;
 }
 
 type Missing =
@@ -35,26 +37,34 @@ export function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: R
     return { kind: 'lookup', objectId: price.objectId };
   }
 
-  const amount = price.kind === 'refund' ? (price.minor === null ? null : { minor: price.minor }) : price.total;
-  const whole = Math.max(known.value_micros, price.kind === 'refund' ? (seen?.valueMicros ?? 0) : known.amount_micros);
-  const total = amount === null ? whole : toMicros(amount.minor, known.currency);
-  if (total === undefined) {
+  // Also without an amount: what the vendor would answer could not be counted.
+  if (toMicros(1, known.currency) === undefined) {
     const text = `currency_not_allowed: the payment is in ${known.currency} and the key has no fx rate for it.`;
-    return { kind: 'refused', refusal: new Refusal('currency_not_allowed', text, { field: 'amount' }) };
+    return refused(new Refusal('currency_not_allowed', text, { field: 'amount' }));
+  }
+  const minor = price.kind === 'refund' ? price.minor : (price.total?.minor ?? null);
+  const asked = Math.max(known.value_micros, price.kind === 'refund' ? (seen?.valueMicros ?? 0) : known.amount_micros);
+  const total = minor === null ? asked : toMicros(minor, known.currency);
+  if (total === undefined) {
+    const text = 'request_unpriceable: the amount is more than any cap can hold.';
+    return refused(new Refusal('request_unpriceable', text, { field: 'amount' }));
   }
   if (price.kind === 'refund') return { objectId: null, on: () => total };
 
   const shares = sharesOf(object);
-  const counted = object?.value_micros ?? 0;
-  const { takesOver } = price;
-  const onOf = (micros: Micros, id: string) => Math.max(0, micros - (takesOver ? countedOn(shares, id) : counted));
-  const atLeast = (id: string) => onOf(total, id);
-  const open = amount === null ? openChangesOf(object) : [];
-  if (open[0] === undefined) return { objectId, on: atLeast, upTo: total };
+  const counted = price.takesOver ? (id: string) => countedOn(shares, id) : () => object?.value_micros ?? 0;
+  const atLeast = (id: string) => Math.max(0, total - counted(id));
+  const whole = (id: string) => (total < counted(id) ? 0 : total);
+  const open = minor === null ? openChangesOf(object) : [];
+  if (open[0] === undefined) return { objectId, on: atLeast, upTo: total, whole };
   const on = (id: string) => {
     // A budget that holds money for a change need not hold it twice.
     const others = open.filter(({ budgets }) => !budgets.includes(id)).map(({ up_to_micros: upTo }) => upTo);
-    return onOf(Math.max(total, ...others), id);
+    return Math.max(0, Math.max(total, ...others) - counted(id));
   };
-  return { objectId, on, atLeast, openCall: open[0].call_id, upTo: total };
+  return { objectId, on, atLeast, openCall: open[0].call_id, upTo: total, whole };
+}
+
+function refused(refusal: Refusal): Missing {
+  return { kind: 'refused', refusal };
 }

@@ -214,16 +214,19 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
   const quote = Math.max(0, ...budgets.map((budget) => need.on(budget.budget_id)));
 
   const { maxCallMicros } = input.call.facts;
-  if (maxCallMicros !== null && quote > maxCallMicros) {
-    return refuse(rows, now, input, perCallRefusal(quote, maxCallMicros));
+  // A payment that is raised in steps is one payment.
+  const most = Math.max(quote, ...budgets.map(({ budget_id: id }) => need.whole?.(id) ?? 0));
+  if (maxCallMicros !== null && most > maxCallMicros) {
+    return refuse(rows, now, input, perCallRefusal(most, maxCallMicros));
   }
   const atLeast = need.atLeast ?? need.on;
-  const misfit = firstMisfit(budgets, atLeast);
+  const misfit = firstMisfit(budgets, atLeast, need.whole);
   if (misfit !== undefined) {
     return notFitting(rows, now, input, misfit.budget, misfit.fit, atLeast(misfit.budget.budget_id));
   }
   const open = need.openCall === undefined ? undefined : rows.get('calls', need.openCall);
-  if (open !== undefined && firstMisfit(budgets, need.on) !== undefined) return { kind: 'in_progress', call: open };
+  if (open !== undefined && firstMisfit(budgets, need.on, need.whole) !== undefined)
+    return { kind: 'in_progress', call: open };
 
   if (input.unpaced === true) return { kind: 'pace' };
   const holding = budgets.map((budget) => moved(budget, { held: need.on(budget.budget_id), to: 'held' }));
@@ -255,10 +258,14 @@ function hold(rows: Rows, now: number, input: ReserveInput, sendBy: number): Res
 }
 
 /** The budget that decides a refusal: an exhausted one before one that is only busy. */
-function firstMisfit(budgets: readonly BudgetRow[], on: (id: string) => Micros) {
+function firstMisfit(
+  budgets: readonly BudgetRow[],
+  on: (id: string) => Micros,
+  whole: (id: string) => Micros = () => 0,
+) {
   let found: { budget: BudgetRow; fit: Exclude<ReturnType<typeof fit>, 'fits'> } | undefined;
   for (const budget of budgets) {
-    const how = fit(budget, on(budget.budget_id));
+    const how = fit(budget, on(budget.budget_id), whole(budget.budget_id));
     if (how === 'fits' || found?.fit === 'exhausted') continue;
     if (found === undefined || how !== 'busy') found = { budget, fit: how };
   }
