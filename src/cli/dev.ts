@@ -10,7 +10,7 @@ import { folderProblem, logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } f
 import type { DevStack } from '../devStack';
 import { createLogger } from '../../proxy/log';
 import { randomSecret } from '../secrets';
-import { CliError, tellError } from './errors';
+import { CliError, explain, tellError } from './errors';
 import { EXIT } from './exitCodes';
 import { untilSignalled } from './lifetime';
 import { print, printJson, tell } from './output';
@@ -50,8 +50,7 @@ async function dev(flags: Flags): Promise<void> {
     throw new CliError(`--source-dir names ${flags.sourceDir}, ${unfit}: correct it, or make it.`);
   }
   const signalled = untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order');
-  await mkdir(flags.dir, { recursive: true });
-  const keys = await readOrMakeKeys(join(flags.dir, 'dev.env'));
+  const keys = await openFolder(flags.dir);
   const live: { readonly proxy?: LiveOptions } =
     flags.live === true ? { proxy: liveOptions({ ...process.env, ...keys }) } : {};
   const logger = createLogger({
@@ -82,6 +81,8 @@ async function dev(flags: Flags): Promise<void> {
       ui: (await free(flags.uiPort)) || true,
     },
     ...live,
+  }).catch((error: unknown) => {
+    throw ownWayOut(error);
   });
   try {
     await writeKeys(join(flags.dir, 'dev.env'), stack);
@@ -118,6 +119,25 @@ export function liveOptions(env: Readonly<Record<string, string | undefined>>): 
   const options = proxyOptionsFromEnv(env);
   const given = LIVE.filter((name) => options[name] !== undefined).map((name) => [name, options[name]] as const);
   return Object.fromEntries(given) as unknown as LiveOptions;
+}
+
+/** Makes the folder where it is missing, and reads its keys. */
+async function openFolder(dir: string): Promise<DevKeys> {
+  try {
+    await mkdir(dir, { recursive: true });
+    return await readOrMakeKeys(join(dir, 'dev.env'));
+  } catch (cause) {
+    throw new CliError(`${dir} cannot be used (${explain(cause)}): name a folder that can be written with --dir.`, {
+      cause,
+    });
+  }
+}
+
+/** The ledger's trouble names a setting that `dev` does not take. */
+function ownWayOut(error: unknown): unknown {
+  const told = explain(error);
+  const own = told.replace(/name another ledger with KEYBRAKE_STORE/, 'name another folder with --dir');
+  return own === told ? error : new CliError(own, { cause: error });
 }
 
 interface DevKeys {

@@ -12,6 +12,7 @@ import { tell } from './output';
 import { micros } from './parse';
 import { endedRecords } from './report';
 import { watchTrouble } from './trouble';
+import { watchForWorker } from './waiting';
 
 const POLL_MS = 1_000;
 const LABEL_CHARS_MAX = 32;
@@ -33,7 +34,7 @@ export type LiveSpend = (keyId: string) => Promise<Spend | undefined>;
 /** Bars on a terminal, nothing elsewhere. */
 export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)): Progress {
   if (!process.stderr.isTTY) {
-    return { follow: (handle, _, ended) => watchTrouble(handle, ended, tell), say: tell, stop: () => undefined };
+    return { follow: (handle, _, ended) => watchAll(handle, ended), say: tell, stop: () => undefined };
   }
   const bars = new MultiBar({
     format: '{label} {bar} {done}/{all} {money} {note}',
@@ -65,6 +66,10 @@ export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)
     },
     stop: () => bars.stop(),
   };
+}
+
+async function watchAll(handle: WorkflowHandle, ended: AbortSignal): Promise<void> {
+  await Promise.all([watchTrouble(handle, ended, tell), watchForWorker(handle, ended, tell)]);
 }
 
 /** The state, or why there is none: queries need a worker that is alive. */

@@ -5,11 +5,12 @@ import { type JobView, formatUsd } from '../../proxy/contract';
 import type { RunStatusView, VaultStatusView } from '../../workflows/definitions';
 import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './connect';
 import { endingOf } from './ending';
-import { CliError, explain } from './errors';
+import { CliError, explain, wantsJson } from './errors';
 import { describeKey } from './keys';
-import { fields, print, printJson } from './output';
+import { fields, print, printJson, tell } from './output';
 import { micros } from './parse';
 import { describeCalls, describeReport, describeSpend, describeStatus } from './report';
+import { patiently } from './waiting';
 import { kindOf } from './workflowKind';
 
 interface Flags extends TemporalFlags {
@@ -103,7 +104,10 @@ function stateOf(name: string): string {
 
 async function running(handle: WorkflowHandle): Promise<Found> {
   try {
-    const view = await handle.query<RunStatusView>('status');
+    const view = await patiently(handle.query<RunStatusView>('status'), () => {
+      if (!wantsJson())
+        tell(`Waiting for a worker: ${handle.workflowId} is running, and only a worker can say how far.`);
+    });
     return { json: { workflowId: handle.workflowId, ...view }, lines: describeStatus(handle.workflowId, view) };
   } catch (error) {
     const remedy = 'A worker must be up to answer: keybrake doctor tells whether one is.';

@@ -1,0 +1,61 @@
+/** What a command waits for where no worker answers: without one Temporal keeps a run, or a question to it, for later. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isGrpcDeadlineError, type WorkflowHandle } from '@temporalio/client';
+
+const LOOK_MS = 2_000;
+/** A worker that is busy answers late. */
+const ANSWER_MS = 10_000;
+const WORKFLOW_TASKS = 1;
+
+/** Tells once that a run waits for a worker, until `ended` is aborted. */
+export async function watchForWorker(
+  handle: WorkflowHandle,
+  ended: AbortSignal,
+  tellIt: (text: string) => void,
+): Promise<void> {
+  while (!ended.aborted) {
+    await sleep(LOOK_MS, undefined, { signal: ended }).catch(() => undefined);
+    if (ended.aborted) return;
+    const waits = await waitsForWorker(handle).catch(() => undefined);
+    if (ended.aborted || waits === false) return;
+    if (waits === undefined) continue;
+    return tellIt(`Not going on: ${waits} To start one: keybrake worker; keybrake doctor looks for it.`);
+  }
+}
+
+/** In words, where no worker polls the run's queue, or none answers; false where one does. */
+async function waitsForWorker(handle: WorkflowHandle): Promise<string | false> {
+  const deserted = await queueWithoutWorker(handle).catch(() => null);
+  if (deserted !== null) return `no worker polls task queue ${deserted}, and the run waits for one.`;
+  try {
+    await handle.client.withDeadline(Date.now() + ANSWER_MS, () => handle.query('status'));
+    return false;
+  } catch (error) {
+    if (error instanceof Error && isGrpcDeadlineError(error.cause))
+      return 'no worker answers, and the run waits for one.';
+    throw error;
+  }
+}
+
+/** The run's task queue where nobody polls it; null where somebody has of late. */
+async function queueWithoutWorker(handle: WorkflowHandle): Promise<string | null> {
+  const { taskQueue } = await handle.describe();
+  const { workflowService, options } = handle.client;
+  const { pollers } = await workflowService.describeTaskQueue({
+    namespace: options.namespace,
+    taskQueue: { name: taskQueue },
+    // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the enum is in a package we do not depend on
+    taskQueueType: WORKFLOW_TASKS,
+  });
+  return (pollers ?? []).length > 0 ? null : taskQueue;
+}
+
+/** Waits for `answer`, and tells what for where it takes longer than a moment. */
+export async function patiently<T>(answer: Promise<T>, tellIt: () => void): Promise<T> {
+  const timer = setTimeout(tellIt, LOOK_MS);
+  try {
+    return await answer;
+  } finally {
+    clearTimeout(timer);
+  }
+}
