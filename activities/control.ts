@@ -4,6 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { KeybrakeApiError, type KeybrakeClient } from '../proxy/client';
 import type { IssuedKey, IssueKeyBody } from '../proxy/contract';
 import { invalidInput, unknownField } from './inputIssues';
+import { issueKeyFor, jobIdFor } from './recordKeys';
 import { deadCodeOf } from './tokens';
 import type { IssuedVault, IssueInput, KeyInput, KeyRequest, RaiseInput, RevokeInput, VaultSpend } from './types';
 
@@ -11,11 +12,12 @@ import type { IssuedVault, IssueInput, KeyInput, KeyRequest, RaiseInput, RevokeI
  * Issues the key of a run. Its retry, and a reset to before it, get the same key back while that lives; after a reset
  * to before a dead key's issue, and in place of a dead key that a run before a reset had issued, there is a new one.
  */
-export async function issue(client: KeybrakeClient, { request, identity, replaces }: IssueInput): Promise<IssuedVault> {
+export async function issue(client: KeybrakeClient, input: IssueInput): Promise<IssuedVault> {
+  const { request, identity, jobIdByDefault = false, replaces } = input;
   const issuedIn = activityInfo().workflowExecution?.runId ?? '';
   if (replaces !== undefined && replaces.issuedIn === issuedIn) return unchanged(client, replaces);
   checkOptions(request);
-  const body = issueBody(request);
+  const body = issueBody(jobIdByDefault ? { ...request, jobId: jobIdFor(request.jobId) } : request);
   if (replaces === undefined) {
     const first = await issueOnce(client, body, identity);
     if (first !== undefined && deadCodeOf(first.state) === undefined) return toVault(first, issuedIn);
@@ -70,7 +72,7 @@ function inOptions({ status, code, message, issues, cause }: KeybrakeApiError): 
 /** Undefined: the idempotency key was used with another body, by a run before a reset. */
 async function issueOnce(client: KeybrakeClient, body: IssueKeyBody, key: string): Promise<IssuedKey | undefined> {
   try {
-    return await client.issueKey(body, key);
+    return await client.issueKey(body, issueKeyFor(key));
   } catch (error) {
     if (error instanceof KeybrakeApiError && error.code === 'conflict' && /another body/.test(error.message)) {
       return undefined;
@@ -91,6 +93,7 @@ async function unchanged(
 function toVault(key: IssuedKey, issuedIn: string): IssuedVault {
   return {
     keyId: key.key_id,
+    ...(key.job_id !== null && { jobId: key.job_id }),
     issuedIn,
     capUsd: key.usd_cap,
     leaseMs: (key.lease_seconds ?? 0) * 1_000,

@@ -6,7 +6,7 @@ import type { VendorView } from '../proxy/endpoints';
 import type { Plan, PlannedCall } from './contract/plan';
 import { crossIssues, inlineIssues } from './inputChecks';
 import { invalidInput, joinPath, unknownField, type KnownFields } from './inputIssues';
-import { sha256 } from './recordKeys';
+import { jobIdFor } from './recordKeys';
 import type { SourceRecord } from './fields';
 import { pathIssue } from './sources/paths';
 import { parseTemplate } from './template';
@@ -260,8 +260,7 @@ function tidyTemplates(path: string): string {
 
 /** Stable over retries, continue-as-new and resets; hashed where a workflow id would not fit the limits of a job id. */
 function defaultJobId({ workflowId, firstExecutionRunId }: RunFacts): string {
-  const jobId = `${workflowId}/${firstExecutionRunId}`;
-  return LINE.test(jobId) ? jobId : `job_${sha256(jobId)}`;
+  return jobIdFor(`${workflowId}/${firstExecutionRunId}`);
 }
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };

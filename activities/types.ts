@@ -45,12 +45,16 @@ export interface IssueInput {
   readonly request: KeyRequest;
   /** Names this key among all that were ever issued; the same over retries and resets. */
   readonly identity: string;
+  /** The request's job id is made of the workflow's ids: it is hashed where those would not do for one. */
+  readonly jobIdByDefault?: boolean;
   /** The key that died: a new one is issued only if a run before a reset had issued it. */
   readonly replaces?: { readonly keyId: string; readonly issuedIn: string };
 }
 
 export interface IssuedVault {
   readonly keyId: string;
+  /** Absent in histories from before: the request's. */
+  readonly jobId?: string;
   /** Run id of the workflow run that asked for it. */
   readonly issuedIn: string;
   /** The cap that binds it: the job's, where a former run of the job has set one. Null: a daily cap alone. */

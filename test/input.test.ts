@@ -3,7 +3,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import * as fc from 'fast-check';
 import { FAILURES } from '../activities/codes';
 import { parseInput, type RunFacts } from '../activities/input';
-import { activityIdFor, idempotencyKey } from '../activities/recordKeys';
+import { activityIdFor, idempotencyKey, issueKeyFor, jobIdFor } from '../activities/recordKeys';
 import type { Issue } from '../proxy/contract';
 
 const FACTS: RunFacts = { workflowId: 'billing', firstExecutionRunId: 'run-1' };
@@ -287,6 +287,19 @@ describe('keys of a record', () => {
   test.each(['é', ' x', 'x ', 'a\nb', 'x'.repeat(201), `rec_${'0'.repeat(64)}`])('the record id %j is hashed', (id) => {
     expect(activityIdFor(id)).toMatch(/^rec_[0-9a-f]{64}$/);
     expect(activityIdFor(id)).not.toBe(id);
+  });
+
+  test('an issue key that a header holds stays as it is, any other is hashed', () => {
+    for (const identity of ['issue/default/x/1', `issue/${'x'.repeat(249)}`, 'issue/default/août/1'])
+      expect(issueKeyFor(identity)).toBe(identity);
+    for (const identity of [`issue/${'x'.repeat(250)}`, 'issue/請求/1', 'issue/a\tb', 'issue/1 ', 'issue/\u0085/1'])
+      expect(issueKeyFor(identity)).toMatch(/^issue_[0-9a-f]{64}$/);
+  });
+
+  test('a default job id that the proxy takes stays as it is, any other is hashed', () => {
+    for (const ids of ['x'.repeat(200), '請求/1']) expect(jobIdFor(ids)).toBe(ids);
+    for (const ids of ['x'.repeat(201), '💸'.repeat(101), 'a\nb', 'a\u2028b', 'a\ud800'])
+      expect(jobIdFor(ids)).toMatch(/^job_[0-9a-f]{64}$/);
   });
 
   test('an ordinary record id is its own activity id', () => {

@@ -1,6 +1,6 @@
 /** The vault key of one workflow run: issued once, guarded while the run is open, revoked at its end. */
 import { ActivityFailure, ApplicationFailure, CancellationScope, log, workflowInfo } from '@temporalio/workflow';
-import type { GuardOutput, IssuedVault, KeyRequest, VaultSpend } from '../activities/types';
+import type { GuardOutput, IssuedVault, IssueInput, KeyRequest, VaultSpend } from '../activities/types';
 import { callActivity, callLocal, controlId, HEARTBEAT_MS } from './calls';
 import { rootFailure } from './failures';
 import { ACTIVITIES, type StopCode } from '../activities/contract/plan';
@@ -10,31 +10,32 @@ const LEASE_MARGIN_MS = 30_000;
 const EXPIRY_MARGIN_MS = 10 * 60_000;
 
 export class RunKey {
-  readonly jobId: string;
-  readonly #request: KeyRequest;
-  readonly #identity: string;
+  readonly #asked: IssueInput;
   #issued: IssuedVault;
   #replacing: Promise<boolean> | undefined;
   #guard: CancellationScope | undefined;
   /** The key that has a guard: two guards of one key would be two pending activities with one id. */
   #guarded: string | undefined;
 
-  private constructor(request: KeyRequest, identity: string, issued: IssuedVault) {
-    this.jobId = request.jobId;
-    this.#request = request;
-    this.#identity = identity;
+  private constructor(asked: IssueInput, issued: IssuedVault) {
+    this.#asked = asked;
     this.#issued = issued;
   }
 
   /**
    * Issues a key. `name` tells several keys of one run apart. A retry, and a reset to before this point, get the same
-   * key back while it lives.
+   * key back while it lives. `jobIdByDefault`: the request's job id is made of the workflow's ids.
    */
-  static async issue(request: KeyRequest, name = ''): Promise<RunKey> {
+  static async issue(request: KeyRequest, { name = '', jobIdByDefault = false } = {}): Promise<RunKey> {
     const { namespace, workflowId, originalExecutionRunId } = workflowInfo();
     const identity = ['issue', namespace, workflowId, originalExecutionRunId, ...(name === '' ? [] : [name])].join('/');
-    const issued = await callLocal(ACTIVITIES.issue, { request, identity }, { summary: `key for ${request.label}` });
-    return new RunKey(request, identity, issued);
+    const asked = { request, identity, ...(jobIdByDefault && { jobIdByDefault }) };
+    const issued = await callLocal(ACTIVITIES.issue, asked, { summary: `key for ${request.label}` });
+    return new RunKey(asked, issued);
+  }
+
+  get jobId(): string {
+    return this.#issued.jobId ?? this.#asked.request.jobId;
   }
 
   get id(): string {
@@ -102,7 +103,7 @@ export class RunKey {
 
   async #replace(): Promise<boolean> {
     const { keyId, issuedIn } = this.#issued;
-    const input = { request: this.#request, identity: this.#identity, replaces: { keyId, issuedIn } };
+    const input = { ...this.#asked, replaces: { keyId, issuedIn } };
     const issued = await callLocal(ACTIVITIES.issue, input, { summary: `is ${keyId} of a run before a reset?` });
     if (issued.fresh) this.#issued = issued;
     return issued.fresh;

@@ -24,7 +24,8 @@ import { until } from './waiting';
 export interface VaultKeyOptions extends Omit<KeyRequest, 'jobId'> {
   /**
    * What must not be done twice, and whose cap it is. By default the workflow id and its first run id, so that retries,
-   * resets and continue-as-new share one cap; the second key of a workflow run gets `/2` behind it, and so on.
+   * resets and continue-as-new share one cap; the second key of a workflow run gets `/2` behind it, and so on. Ids that
+   * would not do for a job id are hashed: `vault.jobId` tells.
    */
   readonly jobId?: string;
 }
@@ -57,13 +58,14 @@ export async function withVaultKey<T>(
   { onStop = 'throw' }: VaultKeySettings = {},
 ): Promise<T> {
   const { jobId = defaultJobId(), ...rest } = checked(options);
+  const jobIdByDefault = options.jobId === undefined;
   const name = opened.length === 0 ? '' : String(opened.length + 1);
   const vault = new OpenVault(rest.label, jobId);
   opened.push(vault);
   // After the push: a signal that came before the handlers is handled within this call.
   if (opened.length === 1) setVaultHandlers();
   if (revokedBetween !== undefined) await vault.revoke(revokedBetween);
-  await endingInFailure(() => vault.open({ ...rest, lease: rest.lease ?? '10m', jobId }, name));
+  await endingInFailure(() => vault.open({ ...rest, lease: rest.lease ?? '10m', jobId }, { name, jobIdByDefault }));
   const outcome = await vault.run(fn);
   const last = await vault.close();
   return conclude(vault, outcome, last, onStop);
@@ -104,7 +106,10 @@ class OpenVault {
     this.#jobId = jobId;
     this.#context = {
       inFlight: 0,
-      header: () => ({ keyId: this.#openKey().id, jobId }),
+      header: () => {
+        const { id: keyId, jobId: ofKey } = this.#openKey();
+        return { keyId, jobId: ofKey };
+      },
       // Asked before the local activity that replaces: behind one, a replay may not have heard of the patch yet.
       refused: (code, keyId) => this.#refused(code, keyId, patched(NOT_REPLACED)),
     };
@@ -121,7 +126,8 @@ class OpenVault {
   get view(): VaultStatusView {
     const keyId = this.#key?.id ?? '';
     const ended = this.#ended || this.#neverIssued;
-    return { label: this.#label, jobId: this.#jobId, keyId, stop: this.#stop?.code ?? null, ended };
+    const jobId = this.#key?.jobId ?? this.#jobId;
+    return { label: this.#label, jobId, keyId, stop: this.#stop?.code ?? null, ended };
   }
 
   /** Has it, or will it have, a key that a revocation ends? */
@@ -130,16 +136,16 @@ class OpenVault {
     return !this.#ended && !(this.#neverIssued && patched(NEVER_ISSUED));
   }
 
-  async open(request: KeyRequest, name: string): Promise<void> {
-    const key = await this.#issue(request, name);
+  async open(...asked: Parameters<typeof RunKey.issue>): Promise<void> {
+    const key = await this.#issue(...asked);
     this.#key = key;
     this.#guard(key);
     if (this.#revokeAsked !== undefined) await this.revoke(this.#revokeAsked.reason);
   }
 
-  async #issue(request: KeyRequest, name: string): Promise<RunKey> {
+  async #issue(...asked: Parameters<typeof RunKey.issue>): Promise<RunKey> {
     try {
-      return await RunKey.issue(request, name);
+      return await RunKey.issue(...asked);
     } catch (error) {
       this.#neverIssued = true;
       if (this.#revokeAsked?.outlivesIt) revokedBetween = this.#revokeAsked.reason;
