@@ -23,6 +23,11 @@ export interface KeybrakePluginOptions extends Partial<KeybrakeActivitiesOptions
    * as `KEYBRAKE_ALLOW_PLAINTEXT=1` says.
    */
   readonly allowPlaintext?: boolean;
+  /**
+   * `false` adds no workflows to a worker that names none: it runs activities alone, and polls no workflow tasks. The
+   * worker of the workflows needs the plugin too.
+   */
+  readonly workflows?: boolean;
 }
 
 /** In-flight vendor calls may take a minute and a half; a worker that stops lets them end. Temporal's default is 0. */
@@ -44,7 +49,7 @@ export class KeybrakePlugin extends SimplePlugin {
 
   /**
    * Adds the pack's activities, interceptors and, where you name no workflows of your own, its workflows and payload
-   * converter. What you have set stays. Throws an Error that lists everything wrong with the options.
+   * converter, unless the option `workflows` is false. What you have set stays. Throws an Error that lists everything wrong with the options.
    */
   override configureWorker(options: WorkerOptions): WorkerOptions {
     const { interceptors } = options;
@@ -52,7 +57,9 @@ export class KeybrakePlugin extends SimplePlugin {
     const runtime = (this.#runtime ??= new Runtime(checked(this.#options, process.env)));
     const interceptor = activityInterceptor(runtime);
     ours.add(interceptor);
-    const workflows = workflowsOf(options);
+    const { workflowsPath, workflowBundle } = options;
+    const without = this.#options.workflows === false && workflowsPath === undefined && workflowBundle === undefined;
+    const workflows = without ? undefined : workflowsOf(options);
     return {
       ...options,
       ...workflows,
@@ -119,7 +126,8 @@ function withModule(modules: readonly string[] = []): string[] {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The options, completed from the environment. Throws an Error with the whole list of what is wrong. */
-function checked({ allowPlaintext, ...options }: KeybrakePluginOptions, env: Environment): KeybrakeActivitiesOptions {
+function checked(given: KeybrakePluginOptions, env: Environment): KeybrakeActivitiesOptions {
+  const { allowPlaintext, workflows: _, ...options } = given;
   const { url = env['KEYBRAKE_URL'] ?? '', workerKey = env['KEYBRAKE_WORKER_KEY'] ?? '' } = options;
   const sourceDir = options.sourceDir ?? env['KEYBRAKE_SOURCE_DIR'];
   const plaintext = allowPlaintext ?? env['KEYBRAKE_ALLOW_PLAINTEXT'] === '1';

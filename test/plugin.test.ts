@@ -6,6 +6,7 @@ import { pipelineRun } from '../workflows';
 import { ACTIVITIES } from '../activities/contract/plan';
 import {
   customers,
+  eventually,
   failedTasks,
   inputFor,
   pluginFor,
@@ -95,6 +96,19 @@ describe('KeybrakePlugin', () => {
     );
     expect(configured.workflowsPath).toBeUndefined();
     expect(configured.interceptors?.workflowModules).toBeUndefined();
+  });
+
+  test('adds activities alone where the user says so, and leaves named workflows as they are', () => {
+    const plugin = new KeybrakePlugin({ url, workerKey, workflows: false });
+    const alone = plugin.configureWorker(options());
+    expect(alone).not.toHaveProperty('workflowsPath');
+    expect(alone).not.toHaveProperty('dataConverter');
+    expect(alone.interceptors).not.toHaveProperty('workflowModules');
+    expect(Object.keys(alone.activities as object)).toContain(ACTIVITIES.callRecord);
+    const named = plugin.configureWorker(options({ workflowsPath: '/user/workflows' }));
+    expect(named.workflowsPath).toBe('/user/workflows');
+    expect(named.interceptors?.workflowModules).toHaveLength(1);
+    expect(plugin.configureReplayWorker({}).workflowsPath).toBeDefined();
   });
 
   test('reads the environment', () => {
@@ -197,6 +211,45 @@ describe('on a real server', () => {
         expect((await run(stack, taskQueue, inputFor(path))).records.succeeded).toBe(3);
       },
       { worker },
+    );
+  });
+
+  test('a worker of activities alone polls no workflow tasks, and takes none from the worker of the workflows', async () => {
+    const activities = userActivities({ keyIds: new Set() });
+    const workflowsPath = require.resolve('./support/userWorkflows');
+    const ofWorkflows = 1;
+    const ofActivities = 2;
+    const pollers = async (taskQueue: string, taskQueueType: number): Promise<number> => {
+      const answer = await stack.client.workflowService.describeTaskQueue({
+        namespace: 'default',
+        taskQueue: { name: taskQueue },
+        // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the enum is in a package we do not depend on
+        taskQueueType,
+      });
+      return answer.pollers.length;
+    };
+    await withWorker(
+      stack,
+      async (taskQueue) => {
+        await eventually(async () => (await pollers(taskQueue, ofActivities)) === 1);
+        expect(await pollers(taskQueue, ofWorkflows)).toBe(0);
+        const both = { worker: { taskQueue, workflowsPath, activities } };
+        await withWorker(
+          stack,
+          async () => {
+            const runs = Array.from({ length: 5 }, async (_, index) => {
+              const start = { workflowId: randomUUID(), taskQueue, args: [[`split_${index}`], 100] };
+              const handle = await stack.client.workflow.start('chargeAll', start);
+              expect(await handle.result()).toMatchObject({ done: 1 });
+              expect(await failedTasks(handle)).toEqual([]);
+            });
+            await Promise.all(runs);
+            expect(await pollers(taskQueue, ofWorkflows)).toBe(1);
+          },
+          both,
+        );
+      },
+      { plugin: { workflows: false }, worker: { activities } },
     );
   });
 
