@@ -198,7 +198,12 @@ describe('worker', () => {
   });
 
   test('without its key or without Temporal it says what is missing', async () => {
-    expect((await keybrake(['worker'])).stderr).toMatch(/KEYBRAKE_WORKER_KEY: is not set/);
+    const keyless = await keybrake(['worker']);
+    expect(keyless.stderr).toMatch(/KEYBRAKE_WORKER_KEY: is not set\. .*was started with\. .*dev\.env/);
+    const nosuch = await keybrake(['worker', '--source-dir', 'nosuch'], { env: { KEYBRAKE_WORKER_KEY: WORKER_KEY } });
+    expect(nosuch.stderr).toBe(
+      'keybrake: --source-dir names nosuch, which is not a folder here: correct it, or make it.\n',
+    );
     const env = { KEYBRAKE_WORKER_KEY: WORKER_KEY, TEMPORAL_ADDRESS: '127.0.0.1:9' };
     const { code, stderr } = await keybrake(['worker'], { env });
     expect(code).toBe(1);

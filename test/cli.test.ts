@@ -148,6 +148,11 @@ onCapExhausted: pause
   const running = start(['run', 'pause.yaml', '--workflow-id', 'cli-pause'], { env: at.env, cwd: at.folder });
   await until(async () => (await cli('status', 'cli-pause')).stdout.includes('waiting for cap'));
   await running.said(/Not going on: the cap of \$5\.00 is spent\. To go on: keybrake raise cli-pause --to USD/);
+  const resumed = await cli('resume', 'cli-pause');
+  expect([resumed.code, resumed.stdout]).toEqual([1, '']);
+  expect(resumed.stderr).toMatch(
+    /not held by a pause, but the cap of \$5\.00 is spent\. To go on: keybrake raise cli-pause/,
+  );
   expect((await cli('raise', 'cli-pause', '--to', '7.50')).stdout).toMatch(/is \$7\.50 now/);
   await until(async () => (await cli('status', 'cli-pause', '--json')).stdout.includes('"settled_usd": 7.5'));
   expect((await cli('revoke', 'cli-pause', '--reason', 'enough')).stdout).toMatch(/was told to revoke/);

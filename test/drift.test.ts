@@ -187,7 +187,8 @@ test('a vendor, an account or a proxy that does not answer is no difference and 
   rig.sandbox.reset();
   const gone = await rig.compare();
   expect(gone.rows).toMatchObject([{ why: 'gone', ledger_usd: 5, vendor_usd: 0 }]);
-  expect((await rig.cli()).code).toBe(2);
+  const unnamed = await rig.cli();
+  expect([unnamed.code, unnamed.stderr]).toEqual([2, 'keybrake: Say which run: --label, --job or --key.\n']);
   expect((await rig.cli('--job', 'job', '--state', 'settled')).stderr).toMatch(/for whole runs/);
   const env = { KEYBRAKE_URL: 'http://127.0.0.1:9', KEYBRAKE_API_KEY: rig.proxy.apiKey };
   const nobody = await keybrake(['audit', '--reconcile', '--job', 'job'], { env });

@@ -75,7 +75,8 @@ account's pace allows. It changes nothing. Rows are what differs:
   gone         the vendor does not know the object
   unaccounted  made in the time of the run, by no call of any key
   unknown      the outcome of the call is not known
-Exit code 0: equal. 1: not equal. 2: nothing differs in what could be read, but not all could be.`;
+Exit code 0: equal. 1: not equal. 2: nothing differs in what could be read, but not all could be; or
+nothing could be: no run was named, no proxy answered.`;
 
 async function list(flags: AuditFlags): Promise<void> {
   const filter = toFilter(flags);

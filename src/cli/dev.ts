@@ -6,7 +6,7 @@ import { join, relative } from 'node:path';
 import type { Command } from 'commander';
 import type { ProxyOptions } from '../../proxy/options';
 import { parseEnv } from 'node:util';
-import { folderProblem, logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
+import { logLevelFromEnv, proxyOptionsFromEnv, secretsFromEnv } from '../config';
 import type { DevStack } from '../devStack';
 import { createLogger } from '../../proxy/log';
 import { randomSecret } from '../secrets';
@@ -14,7 +14,7 @@ import { CliError, explain, tellError } from './errors';
 import { EXIT } from './exitCodes';
 import { untilSignalled } from './lifetime';
 import { print, printJson, tell } from './output';
-import { parsePort } from './parse';
+import { checkSourceDir, parsePort } from './parse';
 
 interface Flags {
   readonly live?: boolean;
@@ -45,10 +45,7 @@ export function addDev(program: Command): void {
 }
 
 async function dev(flags: Flags): Promise<void> {
-  const unfit = folderProblem(flags.sourceDir);
-  if (unfit !== undefined) {
-    throw new CliError(`--source-dir names ${flags.sourceDir}, ${unfit}: correct it, or make it.`);
-  }
+  checkSourceDir(flags.sourceDir);
   const signalled = untilSignalled('ending the worker, the proxy, the vendor and Temporal, in this order');
   const keys = await openFolder(flags.dir);
   const live: { readonly proxy?: LiveOptions } =

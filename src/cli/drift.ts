@@ -22,18 +22,22 @@ export async function reconcile(filter: CallFilter, { json, csv }: Format): Prom
   try {
     await compared(runOf(filter, csv === true), json === true);
   } catch (error) {
-    tellError(error, 'keybrake: could not be read: ');
+    // Who typed it wrong is told so; to a script it is nothing read, since 1 says that the books differ.
+    tellError(error, error instanceof UsageError ? undefined : 'keybrake: could not be read: ');
     process.exitCode = EXIT_OF_DRIFT.unreadable;
   }
 }
+
+/** The run is not named, or only a part of it. */
+class UsageError extends CliError {}
 
 /** A run, and all of it: a part would leave out calls that account for what the vendor made. */
 function runOf({ label, job_id, key_id, ...parts }: CallFilter, csv: boolean): DriftFilter {
   const run = { ...(label !== undefined && { label }), ...(job_id !== undefined && { job_id }) };
   const filter = { ...run, ...(key_id !== undefined && { key_id }) };
-  if (Object.keys(filter).length === 0) throw new CliError('Say which run: --label, --job or --key.');
+  if (Object.keys(filter).length === 0) throw new UsageError('Say which run: --label, --job or --key.');
   if (Object.keys(parts).length > 0 || csv) {
-    throw new CliError('--reconcile is for whole runs: of the other flags it takes only --json.');
+    throw new UsageError('--reconcile is for whole runs: of the other flags it takes only --json.');
   }
   return filter;
 }

@@ -1,6 +1,8 @@
 /** Values of flags, checked where they are read so that the complaint names the flag. */
 import { InvalidArgumentError } from 'commander';
 import { type Micros, usdToMicros } from '../../proxy/contract';
+import { folderProblem } from '../config';
+import { CliError } from './errors';
 
 /** `500`, `99.50`, `$1,200`: dollars as a number. */
 export function parseUsd(text: string): number {
@@ -55,4 +57,10 @@ export function parseRates(pairs: readonly string[]): Record<string, number> {
       throw new InvalidArgumentError(`--fx takes dollars per unit, e.g. eur=1.2, not ${currency}=${rate}`);
     }),
   );
+}
+
+/** The folder of a flag, which must be there. */
+export function checkSourceDir(path: string): void {
+  const unfit = folderProblem(path);
+  if (unfit !== undefined) throw new CliError(`--source-dir names ${path}, ${unfit}: correct it, or make it.`);
 }

@@ -1,9 +1,11 @@
 /** `keybrake pause` and `keybrake resume`: no further call is started until an operator says so. */
 import type { WorkflowHandle } from '@temporalio/client';
 import type { Command } from 'commander';
+import type { RunStatusView } from '../../workflows/definitions';
 import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
 import { CliError } from './errors';
 import { print, printJson } from './output';
+import { atCap } from './trouble';
 import { kindOf } from './workflowKind';
 
 interface Flags extends TemporalFlags {
@@ -38,7 +40,11 @@ function addSignal(program: Command, name: 'pause' | 'resume', { does, said }: W
     .argument('<workflow-id>', 'a run that is under way')
     .option('--json', 'print JSON');
   temporalFlags(command).action(async (workflowId: string, flags: Flags) => {
-    await withTemporal(flags, (client) => signalRun(client.workflow.getHandle(workflowId), name));
+    await withTemporal(flags, async (client) => {
+      const handle = client.workflow.getHandle(workflowId);
+      await signalRun(handle, name);
+      if (name === 'resume') await mustGoOn(handle);
+    });
     if (flags.json === true) return printJson({ workflowId, signalled: name });
     return print(said(workflowId));
   });
@@ -50,4 +56,15 @@ async function signalRun(handle: WorkflowHandle, name: string): Promise<void> {
   if (found.kind === 'run') return handle.signal(name);
   const wayOut = `keybrake revoke ${handle.workflowId} ends what its vault keys pay for.`;
   throw new CliError(`${handle.workflowId} is no run of pipelineRun: only these take ${name}. ${wayOut}`);
+}
+
+const ANSWER_MS = 5_000;
+
+/** A run that waits at a cap takes the signal and stays where it is. */
+async function mustGoOn(handle: WorkflowHandle): Promise<void> {
+  const asked = handle.client.withDeadline(Date.now() + ANSWER_MS, () => handle.query<RunStatusView>('status'));
+  const status = await asked.catch(() => undefined);
+  if (status?.phase !== 'waiting_for_cap') return;
+  const [, text] = atCap(handle.workflowId, status);
+  throw new CliError(`${handle.workflowId} is not held by a pause, but ${text}`, { code: 'waiting_for_cap' });
 }

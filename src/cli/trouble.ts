@@ -57,11 +57,14 @@ async function pauseOf(handle: WorkflowHandle): Promise<readonly (readonly [stri
   const status = await handle.query<RunStatusView>('status').catch(() => undefined);
   const { workflowId } = handle;
   if (status?.phase === PAUSED) return [[PAUSED, `an operator paused it. To go on: keybrake resume ${workflowId}`]];
-  if (status?.phase !== 'waiting_for_cap') return [];
+  return status?.phase === 'waiting_for_cap' ? [atCap(workflowId, status)] : [];
+}
+
+/** Which cap a run waits at, and the way out. */
+export function atCap(workflowId: string, { reason, usdCap }: RunStatusView): readonly [what: string, text: string] {
   // Another cap than the run's own: its words say what is to be done first.
-  const { reason } = status;
   const end = `to end it: keybrake revoke ${workflowId}`;
-  if (!reason?.startsWith('The cap of $')) return [[AT_CAP + reason, `${reason ?? 'a cap is spent.'} (${end})`]];
+  if (!reason?.startsWith('The cap of $')) return [AT_CAP + reason, `${reason ?? 'a cap is spent.'} (${end})`];
   const wayOut = `To go on: keybrake raise ${workflowId} --to USD; ${end}`;
-  return [[`${AT_CAP}${status.usdCap}`, `the cap of ${formatUsd(micros(status.usdCap ?? 0))} is spent. ${wayOut}`]];
+  return [`${AT_CAP}${usdCap}`, `the cap of ${formatUsd(micros(usdCap ?? 0))} is spent. ${wayOut}`];
 }

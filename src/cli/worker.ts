@@ -14,7 +14,7 @@ import {
 } from './connect';
 import { untilSignalled } from './lifetime';
 import { print, printJson } from './output';
-import { parseCount } from './parse';
+import { checkSourceDir, parseCount } from './parse';
 import { environmentHelp } from './proxy';
 
 interface Flags extends TemporalFlags {
@@ -36,6 +36,7 @@ export function addWorker(program: Command): void {
 }
 
 async function work(flags: Flags): Promise<void> {
+  if (flags.sourceDir !== undefined) checkSourceDir(flags.sourceDir);
   const env = {
     ...process.env,
     ...(flags.sourceDir !== undefined && { KEYBRAKE_SOURCE_DIR: flags.sourceDir }),

@@ -79,7 +79,7 @@ export function clientOptionsFromEnv(env: Environment): KeybrakeClientOptions & 
   const apiKey = readRoleKey(env, 'KEYBRAKE_API_KEY', complaints);
   const workerKey = readRoleKey(env, 'KEYBRAKE_WORKER_KEY', complaints);
   if (apiKey === undefined && workerKey === undefined && !complaints.any) {
-    complainOfMissing('KEYBRAKE_API_KEY', complaints);
+    complainOfMissing('KEYBRAKE_API_KEY', complaints, KNOWN_SECRET);
   }
   complaints.check();
   return { url, apiKey: apiKey ?? workerKey ?? '', role: apiKey === undefined ? 'worker' : 'admin' };
@@ -97,7 +97,9 @@ export function workerOptionsFromEnv(env: Environment): WorkerSettings {
   checkNames(env, complaints);
   readLogLevel(env, complaints);
   const url = readClientUrl(env, complaints);
-  const workerKey = readRoleKey(env, 'KEYBRAKE_WORKER_KEY', complaints, REQUIRED);
+  const workerKey = readRoleKey(env, 'KEYBRAKE_WORKER_KEY', complaints);
+  if (read(env, 'KEYBRAKE_WORKER_KEY') === undefined)
+    complainOfMissing('KEYBRAKE_WORKER_KEY', complaints, KNOWN_SECRET);
   const sourceDir = read(env, 'KEYBRAKE_SOURCE_DIR') ?? process.cwd();
   const unfit = folderProblem(sourceDir);
   if (unfit !== undefined)
@@ -175,14 +177,19 @@ function readSpool(env: Environment, store: string, complaints: Complaints): str
 
 function readRoleKey(env: Environment, name: string, complaints: Complaints, required = false): string | undefined {
   const key = read(env, name);
-  if (key === undefined) return required ? complainOfMissing(name, complaints) : undefined;
+  if (key === undefined) return required ? complainOfMissing(name, complaints, NEW_SECRET) : undefined;
   if (key.length >= ROLE_KEY_LENGTH_MIN && /^[\x21-\x7e]+$/.test(key)) return key;
   const remedy = `Use at least ${ROLE_KEY_LENGTH_MIN} printable characters without spaces: openssl rand -hex 24`;
   return complaints.add(name, 'is too easy to guess, or holds characters that no header can carry.', remedy);
 }
 
-function complainOfMissing(name: string, complaints: Complaints): undefined {
-  return complaints.add(name, 'is not set.', 'Set it to the same secret on the proxy and here: openssl rand -hex 24');
+const NEW_SECRET = 'Set it to the same secret on the proxy and here: openssl rand -hex 24';
+/** Who talks to a proxy takes its secret; to make one up helps nobody. */
+const KNOWN_SECRET =
+  'Set it to what the proxy was started with. That of keybrake dev: set -a; . ./.keybrake/dev.env; set +a';
+
+function complainOfMissing(name: string, complaints: Complaints, remedy: string): undefined {
+  return complaints.add(name, 'is not set.', remedy);
 }
 
 function readDollars(env: Environment, name: string, complaints: Complaints): Micros | undefined {
