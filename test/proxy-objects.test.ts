@@ -75,3 +75,38 @@ test('a payment that is raised in steps is no dearer than one call may be', asyn
   expect(await statusOf(key, { path: '/stripe/v1/refunds', body: `payment_intent=${id}` })).toBe(200);
   expect([await settledUsd(key), rig.sandbox.stats().stripe.chargedUsd]).toEqual([10, 5]);
 });
+
+describe('keys that say different dollars for one currency', () => {
+  test('who takes a payment over pays it at its own rate, and that must fit', async () => {
+    const [first, second] = [await issue(200, { fx: { eur: 1 } }), await issue(110, { fx: { eur: 1.2 } })];
+    const id = await make(first, 'amount=10000&currency=eur');
+    const { code, json } = await rig.call(second.vault_key, { path: on(id, '/confirm'), body: '' });
+    expect([code, json.error.keybrake.needed_usd]).toEqual(['cap_exhausted', 120]);
+    await rig.client.patchKey(second.key_id, { usd_cap: 120 });
+    expect(await statusOf(second, { path: on(id, '/confirm'), body: '' })).toBe(200);
+    expect([await settledUsd(first), await settledUsd(second)]).toEqual([0, 120]);
+  });
+
+  test('a refund of the rest is counted at the rate of the key that makes it', async () => {
+    const [first, second] = [await issue(200, { fx: { eur: 1 } }), await issue(110, { fx: { eur: 1.2 } })];
+    const id = await make(first, 'amount=10000&currency=eur&confirm=true');
+    const refund = { path: '/stripe/v1/refunds', body: `payment_intent=${id}` };
+    expect(await statusOf(second, refund)).toBe('429 cap_exhausted');
+    expect([await settledUsd(first), await settledUsd(second)]).toEqual([100, 0]);
+  });
+
+  test('no key lowers what another pays by saying less for the currency', async () => {
+    const [payer, cheap] = [await issue(200, { fx: { eur: 1.2 } }), await issue(2, { fx: { eur: 0.01 } })];
+    const id = await make(payer, 'amount=10000&currency=eur&capture_method=manual');
+    expect(await statusOf(cheap, { path: on(id), body: 'metadata[a]=b' })).toBe(200);
+    expect(await statusOf(cheap, { path: on(id), body: 'payment_method=pm_card_visa' })).toBe(200);
+    expect([await settledUsd(payer), await settledUsd(cheap)]).toEqual([120, 0]);
+    // Each pays the part that it asked for, at its own rate, and gets that back.
+    expect(await statusOf(cheap, { path: on(id), body: 'amount=15000' })).toBe(200);
+    expect([await settledUsd(payer), await settledUsd(cheap)]).toEqual([120, 0.5]);
+    expect(await statusOf(payer, { path: on(id), body: 'amount=5000' })).toBe(200);
+    expect([await settledUsd(payer), await settledUsd(cheap)]).toEqual([60, 0]);
+    expect(await statusOf(cheap, { path: on(id, '/cancel'), body: '' })).toBe(200);
+    expect([await settledUsd(payer), await settledUsd(cheap)]).toEqual([0, 0]);
+  });
+});

@@ -6,7 +6,8 @@ import type { BudgetRow, CallRow, ObjectRow } from '../stores/tables';
 import type { Valuation } from '../vendors/vendor';
 import { type Mover, mover, type Movement } from './budgets';
 import { adjust, awaitPrice, hasten } from './late';
-import { revalue, sharesOf, type SpendChange, takeOver, withOpenChange } from './spend';
+import { ratesOf } from './rates';
+import { countedIn, revalue, sharesOf, type SpendChange, takeOver, withOpenChange } from './spend';
 
 export type Outcome =
   | {
@@ -133,7 +134,8 @@ function noteOpenChange(rows: Rows, call: CallRow, to: CallState): void {
   if (call.object_id === null || (call.state === 'held' && to !== 'unknown')) return;
   const object = rows.get('objects', call.object_id);
   if (object === undefined) return;
-  const after = withOpenChange(object, call, to === 'unknown');
+  const rates = ratesOf(rows, call.key_id, object.currency);
+  const after = withOpenChange(object, call, to === 'unknown', rates);
   if (after !== object) rows.put('objects', after);
 }
 
@@ -165,23 +167,27 @@ function settle(
   }
   const objectId = `${call.account}/${spend.object.objectId}`;
   const known = rows.get('objects', objectId);
-  const { object, mode } = upToDate(spend, call, known);
+  const rates = ratesOf(rows, call.key_id, spend.object.currency);
+  const before = sharesOf(known);
+  const counted = countedIn(before, rates);
+  const { object, mode } = upToDate(spend, call, known, counted);
   const paysNothing = { micros: 0, vendorId: object.vendorId, objectId };
   if (mode === 'lowers' && hasten(rows, now, objectId, 0)) {
     return { ...paysNothing, adjustedMicros: lower(rows, call, objectId, object.valueMicros, moves) };
   }
-  if (mode === 'lowers' && object.valueMicros >= (known?.value_micros ?? 0)) {
+  if (mode === 'lowers' && object.valueMicros >= counted) {
     return paysNothing;
   }
-  const before = sharesOf(known);
   const payer = { key: call.key_id, budgets: budgetIds };
-  const change = (mode === 'takes_over' ? takeOver : revalue)(before, payer, object.valueMicros);
+  const { valueMicros } = object;
+  const change =
+    mode === 'takes_over' ? takeOver(before, payer, valueMicros) : revalue(before, payer, valueMicros, rates);
   applyChange(change, object.out, moves);
   rows.put('objects', {
     object_id: objectId,
     currency: object.currency,
     out: object.out ? 1 : 0,
-    value_micros: object.valueMicros,
+    value_micros: change.value,
     amount_micros: object.amountMicros,
     shares: JSON.stringify(change.shares),
     changed_at: now,
@@ -191,7 +197,7 @@ function settle(
     awaitPrice(rows, now, { call_id: call.call_id, object_id: objectId }, object.late.from, lookAfterMs);
   }
   // What the call changed for its own key: a take-over pays the whole, less what the key paid before.
-  const own = change.changes.get(`key:${call.key_id}`) ?? object.valueMicros - (known?.value_micros ?? 0);
+  const own = change.changes.get(`key:${call.key_id}`) ?? change.value - (known?.value_micros ?? 0);
   return { micros: own, vendorId: object.vendorId, objectId };
 }
 
@@ -200,11 +206,11 @@ function settle(
  * of an object that other calls have changed since, that takes nothing back and takes nothing over. What is said of an
  * object at its end stays true.
  */
-function upToDate(spend: ObjectSpend, call: CallRow, known: ObjectRow | undefined): ObjectSpend {
+function upToDate(spend: ObjectSpend, call: CallRow, known: ObjectRow | undefined, value: Micros): ObjectSpend {
   const { object, mode, repeated } = spend;
   const old = call.state === 'held' ? repeated === true : (known?.changed_at ?? 0) > call.created_at;
   if (known === undefined || !old) return spend;
-  const { value_micros: value, amount_micros: amount } = known;
+  const { amount_micros: amount } = known;
   const valueMicros = repeated === true ? value : Math.max(value, object.valueMicros);
   const amountMicros = repeated === true ? amount : Math.max(amount, object.amountMicros);
   const now = object.final === true ? object : { ...object, valueMicros, amountMicros };

@@ -1,8 +1,10 @@
 /** What a call needs at most, given what the ledger counts for its object already: DESIGN 5.10. Pure but for `rows`. */
 import { type Micros, Refusal } from '../contract';
 import type { Rows } from '../stores/store';
+import type { OpenChange } from '../stores/tables';
+import { ratesOf } from './rates';
 import type { ReserveInput } from './reserve';
-import { countedOn, openChangesOf, sharesOf } from './spend';
+import { countedIn, countedOn, inTheseDollars, openChangesOf, sharesOf } from './spend';
 
 interface Need {
   readonly objectId: string | null;
@@ -30,19 +32,26 @@ export function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: R
 
   const objectId = `${facts.account}/${seen?.objectId ?? price.objectId}`;
   const object = rows.get('objects', objectId);
-  const known = object ?? (seen && { amount_micros: seen.amountMicros, value_micros: seen.valueMicros, ...seen });
-  const rest = price.kind === 'refund' && price.minor === null && seen === undefined;
-  // Less than it asks for may be counted for a payment that its customer has paid since, e.g. after a decline.
-  if (known === undefined || (rest && known.value_micros < known.amount_micros)) {
-    return { kind: 'lookup', objectId: price.objectId };
-  }
+  const shares = sharesOf(object);
+  const rates = ratesOf(rows, facts.keyId, object?.currency ?? 'usd');
+  // Counted in the dollars of another key, or nobody's: not what the amount is in this key's.
+  const othersDollars =
+    object !== undefined && object.currency !== 'usd' && (shares.length === 0 || !inTheseDollars(shares, rates));
+  const shown = seen && { amount_micros: seen.amountMicros, value_micros: seen.valueMicros, currency: seen.currency };
+  const known = othersDollars ? (shown ?? object) : (object ?? shown);
+  const minor = price.kind === 'refund' ? price.minor : (price.total?.minor ?? null);
+  if (known === undefined) return { kind: 'lookup', objectId: price.objectId };
 
   // Also without an amount: what the vendor would answer could not be counted.
   if (toMicros(1, known.currency) === undefined) {
     const text = `currency_not_allowed: the payment is in ${known.currency} and the key has no fx rate for it.`;
     return refused(new Refusal('currency_not_allowed', text, { field: 'amount' }));
   }
-  const minor = price.kind === 'refund' ? price.minor : (price.total?.minor ?? null);
+  // Less than it asks for may be counted for a payment that its customer has paid since, e.g. after a decline.
+  const paidSince = price.kind === 'refund' && known.value_micros < known.amount_micros;
+  if (minor === null && seen === undefined && (paidSince || othersDollars)) {
+    return { kind: 'lookup', objectId: price.objectId };
+  }
   const asked = Math.max(known.value_micros, price.kind === 'refund' ? (seen?.valueMicros ?? 0) : known.amount_micros);
   const total = minor === null ? asked : toMicros(minor, known.currency);
   if (total === undefined) {
@@ -51,15 +60,19 @@ export function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: R
   }
   if (price.kind === 'refund') return { objectId: null, on: () => total };
 
-  const shares = sharesOf(object);
-  const counted = price.takesOver ? (id: string) => countedOn(shares, id) : () => object?.value_micros ?? 0;
+  const all = countedIn(shares, rates);
+  const counted = price.takesOver ? (id: string) => countedOn(shares, id) : () => all;
   const atLeast = (id: string) => Math.max(0, total - counted(id));
   const whole = (id: string) => (total < counted(id) ? 0 : total);
   const open = minor === null ? openChangesOf(object) : [];
   if (open[0] === undefined) return { objectId, on: atLeast, upTo: total, whole };
+  const upToOf = ({ call_id: id, up_to_micros: upTo }: OpenChange) => {
+    const by = rows.get('calls', id)?.key_id;
+    return by === undefined ? upTo : Math.ceil(upTo * rates(by));
+  };
   const on = (id: string) => {
     // A budget that holds money for a change need not hold it twice.
-    const others = open.filter(({ budgets }) => !budgets.includes(id)).map(({ up_to_micros: upTo }) => upTo);
+    const others = open.filter(({ budgets }) => !budgets.includes(id)).map(upToOf);
     return Math.max(0, Math.max(total, ...others) - counted(id));
   };
   return { objectId, on, atLeast, openCall: open[0].call_id, upTo: total, whole };

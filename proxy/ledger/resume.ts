@@ -3,7 +3,9 @@ import type { Rows } from '../stores/store';
 import type { CallRow } from '../stores/tables';
 import { factsOf, lifeOf } from './facts';
 import { finish, type Finished, type Outcome } from './finish';
+import { ratesOf } from './rates';
 import { SEND_BY_MS } from './reserve';
+import { countedIn, sharesOf } from './spend';
 
 /** The process that is running now, and how long an answer may take. */
 export interface Live {
@@ -66,7 +68,10 @@ export function settleFound(
   if (!('object' in spend)) return unclaimed ? undefined : finish(rows, now, callId, outcome, 'reconciler');
   const counted = rows.get('objects', `${call.account}/${spend.object.objectId}`);
   if (unclaimed && counted !== undefined) return undefined;
-  const newer = call.object_id === null && counted !== undefined ? { valueMicros: counted.value_micros } : {};
+  const newer =
+    call.object_id === null && counted !== undefined
+      ? { valueMicros: countedIn(sharesOf(counted), ratesOf(rows, call.key_id, counted.currency)) }
+      : {};
   const settled = { ...outcome, spend: { ...spend, object: { ...spend.object, ...newer } } };
   return finish(rows, now, callId, settled, 'reconciler');
 }
