@@ -19,6 +19,7 @@ import {
 import { rootFailure } from './failures';
 import { ACTIVITIES } from '../activities/contract/plan';
 import type { Run } from './run';
+import { readHeld, readProgress } from './signalShapes';
 
 export function setRunHandlers(run: Run): void {
   setHandler(
@@ -42,8 +43,9 @@ export function setRunHandlers(run: Run): void {
 function setShardHandlers(run: Run): void {
   setHandler(
     heldSignal,
-    (held) => {
-      if (typeof held?.code !== 'string') return;
+    (argument) => {
+      const held = readHeld(argument);
+      if (held === undefined) return;
       if (held.epoch === run.gate?.epoch) run.gate.refuse(held.code, held.epoch);
       // It was refused before the cap was raised and has not heard of that yet.
       else if (run.gate !== undefined) run.broadcast(run.gate.control);
@@ -52,9 +54,11 @@ function setShardHandlers(run: Run): void {
   );
   setHandler(
     progressSignal,
-    (progress) => {
-      if (typeof progress?.shard !== 'number' || typeof progress.counts !== 'object') return;
-      if (run.shardsEnded.has(progress.shard)) return;
+    (argument) => {
+      const progress = readProgress(argument);
+      if (progress === undefined || run.shardsEnded.has(progress.shard)) return;
+      // What no shard will correct at its end.
+      if (run.plan?.shards.some(({ index }) => index === progress.shard) !== true) return;
       run.shardCounts.set(progress.shard, progress.counts);
       run.show();
     },

@@ -15,6 +15,7 @@ import { Gate } from './gate';
 import { limitsOf, type LimitedPlan } from '../activities/contract/limits';
 import { noOutcomes, type ShardRange } from '../activities/contract/plan';
 import { runRange } from './range';
+import { readControl } from './signalShapes';
 import { until } from './waiting';
 import { sendsTogether } from './window';
 
@@ -58,7 +59,14 @@ export async function pipelineShard(input: ShardInput): Promise<ShardResult> {
       work.cancel();
     });
   });
-  setHandler(controlSignal, (control) => gate.follow(control), { description: 'For the pack itself: from the root.' });
+  setHandler(
+    controlSignal,
+    (argument) => {
+      const control = readControl(argument);
+      if (control !== undefined) gate.follow(control);
+    },
+    { description: 'For the pack itself: from the root.' },
+  );
   CancellationScope.current().cancelRequested.catch(end);
   return endingInFailure(() =>
     CancellationScope.nonCancellable(async () => {
