@@ -1,4 +1,4 @@
-/** Names that are derived from a record's or a workflow's id alone, so that every retry, reset and later run derives the same ones. */
+/** Names that are derived from a record's or a workflow's id alone: every retry, reset and later run derives the same. */
 import { createHash } from 'node:crypto';
 
 /** The longest idempotency key that every vendor takes. */

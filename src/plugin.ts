@@ -49,7 +49,8 @@ export class KeybrakePlugin extends SimplePlugin {
 
   /**
    * Adds the pack's activities, interceptors and, where you name no workflows of your own, its workflows and payload
-   * converter, unless the option `workflows` is false. What you have set stays. Throws an Error that lists everything wrong with the options.
+   * converter, unless the option `workflows` is false. What you have set stays. Throws an Error that lists everything
+   * wrong with the options.
    */
   override configureWorker(options: WorkerOptions): WorkerOptions {
     const { interceptors } = options;
