@@ -22,8 +22,8 @@ export async function callChunk(runtime: Runtime, input: CallChunkInput): Promis
   const caller: Caller = { workflowId: workflowExecution?.workflowId ?? '', activityId, attempt };
   const { cancellationSignal } = Context.current();
   const chunk = new Chunk(input, heartbeatDetails as ChunkProgress | undefined, cancellationSignal);
-  const beat = setInterval(() => heartbeat(chunk.progress), BEAT_MS);
   const items = chunk.items(runtime);
+  const beat = setInterval(() => heartbeat(chunk.progress), BEAT_MS);
   try {
     const workers = Array.from({ length: input.concurrency }, () => work({ runtime, input, chunk, items, caller }));
     await Promise.all(workers);
@@ -31,6 +31,10 @@ export async function callChunk(runtime: Runtime, input: CallChunkInput): Promis
     clearInterval(beat);
     // Closes the source where the chunk ends early.
     await items.return(undefined);
+  }
+  if (chunk.failure !== undefined) {
+    heartbeat(chunk.progress);
+    throw chunk.failure.error;
   }
   const interrupted = cancellationSignal.aborted && chunk.stop === undefined && !chunk.whole;
   if (interrupted && !cancelledByRun()) {
@@ -57,15 +61,22 @@ interface Lane {
   readonly caller: Caller;
 }
 
-/** One of the chunk's lanes: takes the next record when its last has ended. */
+/**
+ * One of the chunk's lanes: takes the next record when its last has ended. What fails, the source say, ends the others
+ * too, each after the call that it has sent: once the activity has failed, nothing of it is under way.
+ */
 async function work(lane: Lane): Promise<void> {
   const { chunk, items } = lane;
-  while (!chunk.ending.aborted) {
-    const next = await items.next();
-    if (next.done === true || chunk.ending.aborted) return;
-    const slot = chunk.start(next.value);
-    const result = await callUntilKnown(lane, next.value);
-    if (result !== undefined) chunk.end(slot, result);
+  try {
+    while (!chunk.ending.aborted) {
+      const next = await items.next();
+      if (next.done === true || chunk.ending.aborted) return;
+      const slot = chunk.start(next.value);
+      const result = await callUntilKnown(lane, next.value);
+      if (result !== undefined) chunk.end(slot, result);
+    }
+  } catch (error) {
+    chunk.fail(error);
   }
 }
 
@@ -102,6 +113,7 @@ class Chunk {
   #open: Slot[] = [];
   #progress: ChunkProgress;
   #stop: StopCode | undefined;
+  #failure: { readonly error: unknown } | undefined;
 
   /** Aborted when nothing more is to be sent: lanes that wait for the vendor's pace must not keep the chunk. */
   readonly ending: AbortSignal;
@@ -122,6 +134,11 @@ class Chunk {
 
   get stop(): StopCode | undefined {
     return this.#stop;
+  }
+
+  /** Why the chunk can neither go on nor answer. */
+  get failure(): { readonly error: unknown } | undefined {
+    return this.#stop === undefined ? this.#failure : undefined;
   }
 
   get whole(): boolean {
@@ -166,12 +183,17 @@ class Chunk {
     for (const { item, outcome: ended } of done) this.#pass(item, ended);
   }
 
-  #pass({ ref }: SourceItem, outcome: Outcome | undefined): void {
+  fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#stopped.abort();
+  }
+
+  #pass({ ref, next: behind }: SourceItem, outcome: Outcome | undefined): void {
     const { records, counts } = this.#progress;
-    const next = this.#open[0]?.item.ref;
+    const next = this.#open[0]?.item.ref ?? behind;
     this.#progress = {
-      // Between records lies at most a line end, which the reader skips.
-      offset: next?.offset ?? ref.offset + Math.max(ref.length, 1),
+      // What is no file goes on by the number of records.
+      offset: next?.offset ?? ref.offset + 1,
       line: next?.line ?? ref.line + 1,
       records: records + 1,
       counts: plus(counts, outcome),

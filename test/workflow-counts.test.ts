@@ -1,12 +1,26 @@
 /** Every record of a run is counted once, and as what it came to, whatever ended its activity. */
-import { readFile } from 'node:fs/promises';
+import { readFile, truncate, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { customers, inputFor, keyWith, run, type Stack, startStack, withWorker, writeSource } from './support/temporal';
+import type { WorkflowFailedError } from '@temporalio/client';
+import type { ApplicationFailure } from '@temporalio/common';
+import type { RunReport } from '../activities/contract/plan';
+import {
+  customers,
+  eventually,
+  inputFor,
+  keyWith,
+  run,
+  type Stack,
+  startRun,
+  startStack,
+  withWorker,
+  writeSource,
+} from './support/temporal';
 
 let stack: Stack;
 
 beforeAll(async () => {
-  stack = await startStack();
+  stack = await startStack({ delayMs: 10 });
 });
 
 afterAll(() => stack.stop());
@@ -33,5 +47,44 @@ test('each record of more than a thousand that are refused for one reason is ref
     const report = await run(stack, taskQueue, input);
     expect(report).toMatchObject({ status: 'completed', records: { refused: 1_150, not_started: 0, total: 1_150 } });
     expect(await linesOf('refused.ndjson')).toEqual({ refused: 1_150 });
+  });
+});
+
+/** The report of a run that failed. */
+async function failedReport(result: Promise<RunReport>): Promise<{ type: string | undefined; report: RunReport }> {
+  const error = await result.then(
+    () => new Error('It completed.'),
+    (thrown: unknown) => thrown as WorkflowFailedError,
+  );
+  const { type, details } = error.cause as ApplicationFailure;
+  return { type: type ?? undefined, report: details?.[0] as RunReport };
+}
+
+describe('a source that changes under a run in chunks', () => {
+  const executed = (prefix: string) =>
+    stack.sandbox.charges().filter(({ customer }) => customer?.startsWith(`${prefix}_`)).length;
+
+  test.each([
+    ['between two chunks', 60, { recordsPerActivity: 10, concurrency: 5 }, 0],
+    ['within a chunk', 1_000, { recordsPerActivity: 1_000, concurrency: 10 }, 1_000],
+  ])('%s leaves no record unknown: what was not called is not started', async (when, count, change, padding) => {
+    const prefix = when.replaceAll(' ', '');
+    const note = 'x'.repeat(padding);
+    const path = await writeSource(
+      stack,
+      customers(count, 100, prefix).map((record) => ({ ...record, note })),
+    );
+    await withWorker(stack, async (taskQueue) => {
+      const handle = await startRun(stack, taskQueue, inputFor(path, change));
+      await eventually(() => executed(prefix) >= 12);
+      if (padding > 0) await truncate(join(stack.sourceDir, path), 100_000);
+      else await utimes(join(stack.sourceDir, path), new Date(), new Date(1_000));
+      const { type, report } = await failedReport(handle.result());
+      expect(type).toBe('keybrake.source_changed');
+      const succeeded = executed(prefix);
+      expect(succeeded).toBeLessThan(count);
+      expect(report.records).toMatchObject({ succeeded, not_started: count - succeeded, unknown: 0, failed: 0 });
+      expect(report.spend).toMatchObject({ settled_usd: succeeded, held_usd: 0, unknown_usd: 0 });
+    });
   });
 });

@@ -156,8 +156,9 @@ async function* itemsOf(
   try {
     for await (const slices of slicesOf(file, source, range, chunkBytes)) {
       for (const { span, bytes } of slices) {
-        const { offset, length, line } = span;
-        yield toItem(readBytes(bytes, source), { offset, length, line }, recordId);
+        const { offset, length, line, nextOffset, nextLine } = span;
+        const item = toItem(readBytes(bytes, source), { offset, length, line }, recordId);
+        yield { ...item, next: { offset: nextOffset, line: nextLine } };
       }
     }
   } finally {

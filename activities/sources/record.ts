@@ -4,7 +4,7 @@ import { parse } from 'csv-parse/sync';
 import type { RecordRef } from '../contract/plan';
 import { recordIdOf, type SourceRecord } from '../fields';
 import { activityIdFor } from '../recordKeys';
-import type { FileFormat } from './scanner';
+import type { FileFormat, Position } from './scanner';
 
 /** A longer record is not read into memory: it fails alone. */
 export const RECORD_BYTES_MAX = 1 << 20;
@@ -21,6 +21,8 @@ export type Read<T> = { readonly ok: true; readonly value: T } | { readonly ok: 
 export interface SourceItem {
   readonly ref: RecordRef;
   readonly record?: SourceRecord;
+  /** Of a file: where the next record may begin. */
+  readonly next?: Position;
 }
 
 /** Where a record stands: bytes in a file, an index elsewhere. */
