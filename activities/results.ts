@@ -70,7 +70,8 @@ export async function writeResults(
   const { plan } = request;
   const path = plan.results?.path ?? 'results.ndjson';
   const target = await resolveResults(path, 'path' in plan.source ? plan.source.path : null, env);
-  const ofRun = join(dirname(target), `.${basename(target)}.${digest(request.keyId ?? '')}.`);
+  // Beside the longest name that a file system takes there is no room for more.
+  const ofRun = join(dirname(target), `.keybrake-results.${digest(`${basename(target)}/${request.keyId ?? ''}`)}.`);
   await removeFormer(ofRun);
   const temporary = `${ofRun}${randomUUID().slice(0, 8)}.tmp`;
   const file = await open(temporary, 'wx');

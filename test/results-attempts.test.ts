@@ -1,4 +1,4 @@
-/** Attempts at one results file: the worker of one may be killed, or be lost and live on. */
+/** Attempts at one results file: the worker of one may be killed, or be lost and live on; its name may be long. */
 import { once, EventEmitter } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -81,3 +81,20 @@ test('one takes away what a former one of its run has left, and that one replace
   expect(left()).toEqual([]);
   expect(JSON.parse(readFileSync(join(sourceDir, 'out.ndjson'), 'utf8'))).toMatchObject({ outcome: 'succeeded' });
 });
+
+test.each([`${'r'.repeat(248)}.ndjson`, '漢'.repeat(85)])(
+  'one writes the longest name that is taken: %s',
+  async (path) => {
+    writeFileSync(join(sourceDir, 'in.jsonl'), '{"id":"a"}');
+    const facts = { workflowId: 'w', firstExecutionRunId: 'r' };
+    const plan = await prepare({ ...input, results: { path } }, facts, env);
+    async function* calls(): AsyncGenerator<CallView> {
+      yield settled;
+    }
+    // In memory, and with the rows beside the file.
+    for (const rowsInMemory of [1, 0])
+      await writeResults({ plan, keyId: 'key_now', calls: calls() }, env, rowsInMemory);
+    expect(JSON.parse(readFileSync(join(sourceDir, path), 'utf8'))).toMatchObject({ outcome: 'succeeded' });
+    expect(left()).toEqual([]);
+  },
+);

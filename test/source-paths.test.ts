@@ -68,6 +68,19 @@ describe('the source directory', () => {
     }
   });
 
+  test('a results name that the file system does not take is refused before the first call', async () => {
+    const path = write('{"id":1}', 'jsonl');
+    const preparedWith = (name: string) =>
+      prepare(inputFor({ kind: 'jsonl', path }, { results: { path: name } }), FACTS, env);
+    for (const name of ['r'.repeat(256), '漢'.repeat(86)]) {
+      const failure = await failureOf(preparedWith(name));
+      expect(failure).toMatchObject(INVALID);
+      expect(failure.message).toMatch(/results\.path: .*255 bytes/);
+    }
+    for (const name of ['r'.repeat(255), '漢'.repeat(85)])
+      expect(await preparedWith(name)).toMatchObject({ results: { path: name } });
+  });
+
   test('a results folder that the worker may not write is refused before the first call, an open one is taken', () => {
     const folder = mkdtempSync(join(tmpdir(), 'keybrake-results-'));
     writeFileSync(join(folder, 'in.jsonl'), '{"id":1}\n');

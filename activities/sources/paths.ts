@@ -47,7 +47,11 @@ export async function openSource(path: string, env: SourceEnv): Promise<FileHand
 export async function resolveResults(path: string, sourcePath: string | null, env: SourceEnv): Promise<string> {
   const folder = await resolveInside(dirname(path), 'results.path', env);
   const target = join(folder, basename(path));
-  const existing = await lstat(target).catch(() => undefined);
+  const existing = await lstat(target).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENAMETOOLONG') return undefined;
+    const message = `is longer than worker ${env.host} can name a file: most file systems take names of 255 bytes`;
+    throw invalidInput([{ path: 'results.path', message }]);
+  });
   if (existing !== undefined && !existing.isFile()) {
     throw invalidInput([{ path: 'results.path', message: 'must be a new file or one that may be replaced' }]);
   }
