@@ -87,6 +87,15 @@ test('keys: issued once on stdout, listed, shown, raised and revoked', async () 
   expect((await cli('keys', 'show', 'key_nothing')).code).toBe(1);
 });
 
+test('keys issue: a key of Twilio comes with the account that its SDK asks for, one of Stripe without', async () => {
+  const flags = ['keys', 'issue', '--label', 'x', '--ttl', '1h', '--cap', '5', '--allow'];
+  const texts = 'POST /2010-04-01/Accounts/{AccountSid}/Messages.json';
+  const ofTwilio = await cli(...flags, texts, '--vendor', 'twilio');
+  expect(ofTwilio.stderr).toMatch(/Its account at the vendor, for the SDK: AC[0-9a-f]{32}$/m);
+  expect(ofTwilio.stdout).toMatch(/^vk_\w+\n$/);
+  expect((await cli(...flags, ENDPOINT)).stderr).not.toContain('account at the vendor');
+});
+
 test('run: exit code 0 and the report; audit, status and job tell the same', async () => {
   const source = customers('ok', 8);
   const { code, stdout, stderr } = await cli('run', ...runFlags(source, 50), '--job-id', 'cli-ok', '--label', 'cli/ok');

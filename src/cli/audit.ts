@@ -8,7 +8,7 @@ import { addPrune } from './prune';
 import { withProxy } from './connect';
 import { reconcile } from './drift';
 import { CliError } from './errors';
-import { type Column, cells, print, printJson, tell, titles } from './output';
+import { type Column, print, printJson, printRows, tell } from './output';
 import { micros, parseUsd } from './parse';
 
 interface AuditFlags {
@@ -88,12 +88,7 @@ async function list(flags: AuditFlags): Promise<void> {
       for await (const chunk of chunks) await pass(chunk);
       return;
     }
-    let rows = 0;
-    for await (const call of client.streamCalls(filter)) {
-      if (rows === 0) await print(titles(COLUMNS));
-      await print(cells(call, COLUMNS));
-      rows += 1;
-    }
+    const rows = await printRows(client.streamCalls(filter), COLUMNS);
     tell(rows === 0 ? 'No calls.' : `${rows} calls`);
   });
 }
@@ -116,14 +111,14 @@ function pass(chunk: Buffer): Promise<void> {
 }
 
 const COLUMNS: readonly Column<CallView>[] = [
-  { title: 'TIME', value: (call) => call.created_at.slice(0, 19), width: 19 },
-  { title: 'STATE', value: (call) => call.state, width: 8 },
-  { title: 'COST', value: (call) => costOf(call), width: 9, right: true },
-  { title: 'RECORD', value: (call) => call.record_id ?? '-', width: 14 },
-  { title: 'CALL', value: (call) => `${call.method} ${call.path}`, width: 25 },
-  { title: 'VENDOR ID', value: (call) => call.vendor_id ?? '-', width: 27 },
-  { title: 'CODE', value: (call) => call.code ?? '-', width: 14 },
-  { title: 'CALL ID', value: (call) => call.call_id, width: 10 },
+  { title: 'TIME', value: (call) => call.created_at.slice(0, 19) },
+  { title: 'STATE', value: (call) => call.state },
+  { title: 'COST', value: (call) => costOf(call), right: true },
+  { title: 'RECORD', value: (call) => call.record_id ?? '-', widthMax: 40 },
+  { title: 'CALL', value: (call) => `${call.method} ${call.path}`, widthMax: 80 },
+  { title: 'VENDOR ID', value: (call) => call.vendor_id ?? '-', widthMax: 40 },
+  { title: 'CODE', value: (call) => call.code ?? '-', widthMax: 30 },
+  { title: 'CALL ID', value: (call) => call.call_id },
 ];
 
 /** What it cost, or in brackets what is held for it. */

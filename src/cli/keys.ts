@@ -166,6 +166,7 @@ async function issue(flags: IssueFlags): Promise<void> {
   const issued = await withProxy((client) => client.issueKey(toBody(flags)));
   if (flags.json === true) return printJson(issued);
   tell(describeKey(issued).join('\n'));
+  if (issued.account_id !== null) tell(`  Its account at the vendor, for the SDK: ${issued.account_id}`);
   tell(`  Point the vendor's SDK to ${issued.base_url}; its key is:`);
   await print(issued.vault_key);
 }

@@ -22,15 +22,59 @@ export interface Column<Row> {
   readonly right?: boolean;
   /** For rows that come one by one: the width to keep to; longer values push the rest of the line. */
   readonly width?: number;
+  /** For rows that come one by one: the most that a long value among the first of them may widen the column to. */
+  readonly widthMax?: number;
 }
 
 /** Rows under their titles, each column as wide as its widest value. Two spaces between, nothing at the line's end. */
 export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string[] {
-  const fitted = columns.map((column) => {
-    const longest = Math.max(column.title.length, ...rows.map((row) => column.value(row).length));
-    return { ...column, width: longest };
-  });
+  const fitted = fittedTo(rows, columns);
   return [titles(fitted), ...rows.map((row) => cells(row, fitted))];
+}
+
+/** Rows by which the columns of a listing are fitted; what comes after them keeps to that. */
+const ROWS_TO_FIT = 200;
+
+/** Prints rows as they come, under titles, once the first of them show how wide the columns are. Answers their number. */
+export async function printRows<Row>(rows: AsyncIterable<Row>, columns: readonly Column<Row>[]): Promise<number> {
+  const first: Row[] = [];
+  let count = 0;
+  let show: ((row: Row) => Promise<void>) | undefined;
+  const begin = async (): Promise<(row: Row) => Promise<void>> => {
+    const fitted = fittedTo(first, columns);
+    await print(titles(fitted));
+    const cut = process.stdout.isTTY;
+    const shown = (row: Row): Promise<void> => print(cells(row, cut ? fitted.map(cutting) : fitted));
+    for (const row of first) await shown(row);
+    return shown;
+  };
+  for await (const row of rows) {
+    count += 1;
+    if (show !== undefined) await show(row);
+    else if (first.push(row) === ROWS_TO_FIT) show = await begin();
+  }
+  if (show === undefined && count > 0) await begin();
+  return count;
+}
+
+/** The columns as wide as the rows need, within their bounds. */
+export function fittedTo<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): readonly Column<Row>[] {
+  return columns.map((column) => {
+    const longest = Math.max(column.title.length, ...rows.map((row) => column.value(row).length));
+    return { ...column, width: Math.min(longest, column.widthMax ?? Infinity) };
+  });
+}
+
+/** Nobody reads on after a value that shifts the rest of the line; a program must have it whole. */
+export function cutting<Row>(column: Column<Row>): Column<Row> {
+  const { width, widthMax } = column;
+  if (width === undefined || widthMax === undefined) return column;
+  return { ...column, value: (row) => cutTo(column.value(row), width) };
+}
+
+/** A text of at most so many characters: the rest is an ellipsis. */
+export function cutTo(text: string, chars: number): string {
+  return text.length <= chars ? text : `${text.slice(0, Math.max(0, chars - 1))}…`;
 }
 
 /** The title line of columns that have a width. */

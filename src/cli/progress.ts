@@ -8,7 +8,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { type SingleBar, MultiBar } from 'cli-progress';
 import { type Spend, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
-import { tell } from './output';
+import { cutTo, tell } from './output';
 import { micros } from './parse';
 import { endedRecords } from './report';
 import { watchTrouble } from './trouble';
@@ -16,6 +16,7 @@ import { watchForWorker } from './waiting';
 
 const POLL_MS = 1_000;
 const LABEL_CHARS_MAX = 32;
+const LABEL_CHARS_MIN = 8;
 /** Bars are cut at the terminal's edge. What a person is to read and do is not. */
 const WRAP = '\u001b[?7h';
 const NO_WRAP = '\u001b[?7l';
@@ -37,10 +38,7 @@ export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)
     return { follow: (handle, _, ended) => watchAll(handle, ended), say: tell, stop: () => undefined };
   }
   const bars = new MultiBar({
-    format: '{label} {bar} {done}/{all} {money} {note}',
-    barsize: 24,
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
+    format: (_, { progress }, parts) => barLine(parts as BarParts, progress, process.stderr.columns),
     hideCursor: true,
     clearOnComplete: true,
     stream: process.stderr,
@@ -54,7 +52,13 @@ export function startProgress(live: LiveSpend = () => Promise.resolve(undefined)
     say,
     follow: async (handle, label, ended) => {
       const watching = watchTrouble(handle, ended, say);
-      const bar = bars.create(1, 0, { label: fitted(label), done: 0, all: '?', money: '', note: 'starting' });
+      const bar = bars.create(1, 0, {
+        label: cutTo(label, LABEL_CHARS_MAX),
+        done: 0,
+        all: '?',
+        money: '',
+        note: 'starting',
+      });
       while (!ended.aborted) {
         const status = await ask(handle);
         const keyId = typeof status === 'string' ? null : status.keyId;
@@ -105,6 +109,24 @@ function endedCalls(spend: Spend | null): number {
   return settled + unknown + replayed;
 }
 
-function fitted(label: string): string {
-  return label.length <= LABEL_CHARS_MAX ? label : `${label.slice(0, LABEL_CHARS_MAX - 1)}…`;
+/** What a bar shows beside itself. */
+export interface BarParts {
+  readonly label: string;
+  readonly done: number | string;
+  readonly all: number | string;
+  readonly money: string;
+  readonly note: string;
+}
+
+const BAR_CHARS_MAX = 24;
+const BAR_CHARS_MIN = 4;
+
+/** A bar's line. Where it is narrow the bar itself gives way first, then the label: money and what is to be done stay. */
+export function barLine({ label, done, all, money, note }: BarParts, progress: number, columns = 80): string {
+  const rest = [`${done}/${all}`, money, note].filter((part) => part !== '').join(' ');
+  const spare = columns - rest.length - 1;
+  const size = Math.min(BAR_CHARS_MAX, spare - label.length - 1);
+  if (size < BAR_CHARS_MIN) return `${cutTo(label, Math.max(LABEL_CHARS_MIN, spare))} ${rest}`;
+  const full = Math.round(Math.min(1, Math.max(0, progress)) * size);
+  return `${label} ${'█'.repeat(full)}${'░'.repeat(size - full)} ${rest}`;
 }

@@ -51,7 +51,7 @@ export function addRun(program: Command): void {
     .option('--records-per-activity <n>', 'records that one activity handles', parseCount)
     .addOption(choice('--on-cap <what>', 'at the cap: cancel, or pause until it is raised', ['cancel', 'pause']))
     .option('--retry-declined', 'send records again that an earlier run of the job saw declined')
-    .option('--results <path>', 'write one line per record to this file')
+    .option('--results <path>', 'write one line per record to this file, below KEYBRAKE_SOURCE_DIR of the worker')
     .option('--workflow-id <id>', 'Temporal workflow id; one input only')
     .option('--detach', 'start, print the workflow id, do not wait')
     .option('--json', 'print the report as JSON')
@@ -77,7 +77,7 @@ Examples:
   keybrake run --vendor twilio --source people.csv --cap 5 --param To={{phone}} --param From=+15005550006 \\
     --param "Body=Hello {{name}}" --endpoint "POST /2010-04-01/Accounts/{AccountSid}/Messages.json"
   keybrake run --vendor resend --source people.csv --endpoint "POST /emails" --cap 1 --param from=a@example.com \\
-    --param to[0]={{mail}} --param subject=Hello --param text=…`;
+    --param 'to[0]={{mail}}' --param subject=Hello --param text=…`;
 
 async function run(files: readonly string[], flags: Flags): Promise<void> {
   const inputs = await readInputs(files, flags);
