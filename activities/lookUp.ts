@@ -30,7 +30,7 @@ export async function lookUp(runtime: Runtime, input: LookUpInput): Promise<Coun
   return Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
 }
 
-/** The records asked about. Of a range whose source is gone, those that were called; `never` is told of the others. */
+/** The records asked about. Of a range that cannot be read, those that were called; `never` is told of the others. */
 async function* refsOf(
   { env, client }: Runtime,
   { refs, range, source, recordId, keyId }: LookUpInput,
@@ -38,18 +38,20 @@ async function* refsOf(
 ): AsyncGenerator<RecordRef> {
   yield* refs ?? [];
   if (range === undefined) return;
-  if (source.kind === 'activity')
-    throw ApplicationFailure.nonRetryable('Records of a reader are looked up one by one.');
-  const { start, end, firstLine } = range;
+  const { start, firstLine } = range;
+  // How many records a reader has, nobody knows.
+  const end = source.kind === 'activity' ? Number.POSITIVE_INFINITY : range.end;
   let records = 0;
   let from = start;
   try {
-    for await (const { ref } of readRange(source, { start, end, line: firstLine }, recordId, env)) {
-      records += 1;
-      from = ref.offset + 1;
-      yield ref;
+    if (source.kind !== 'activity') {
+      for await (const { ref } of readRange(source, { start, end, line: firstLine }, recordId, env)) {
+        records += 1;
+        from = ref.offset + 1;
+        yield ref;
+      }
+      return;
     }
-    return;
   } catch (error) {
     if (!isGone(error)) throw error;
   }

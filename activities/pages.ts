@@ -32,8 +32,11 @@ export function pageOfReader(answer: unknown, reader: ReaderPointer, activity: s
     );
   }
   const refs = inJson(() => allOf(records, offset, recordId), activity);
-  inJson(() => JSON.stringify(nextCursor), activity);
-  checkSize(refs, reader, activity);
+  const cursor = inJson(() => JSON.stringify(nextCursor) ?? '', activity);
+  const excess = excessOf(refs, Buffer.byteLength(cursor), reader);
+  if (excess !== undefined) {
+    throw ApplicationFailure.nonRetryable(`The reader "${activity}" answered ${excess}.`, FAILURES.invalidInput);
+  }
   const end = offset + refs.length;
   const atEnd = nextCursor === null || nextCursor === undefined;
   return { refs, next: atEnd ? null : { offset: end, line: end + 1, cursor: nextCursor } };
@@ -50,21 +53,32 @@ function inJson<T>(write: () => T, activity: string): T {
   }
 }
 
-/** Beyond what Temporal takes, the page or a call could never be made, and would be tried for ever. */
-function checkSize(
+/** What of a page is beyond what Temporal takes: the page or a call could never be made, and would be tried for ever. */
+function excessOf(
   refs: readonly RecordRef[],
-  { pageBytesMax = CARRIED_BYTES_MAX, recordBytesMax = CARRIED_BYTES_MAX }: ReaderPointer,
-  activity: string,
-): void {
+  cursorBytes: number,
+  {
+    pageBytesMax = CARRIED_BYTES_MAX,
+    recordBytesMax = CARRIED_BYTES_MAX,
+    pageRecordsMax = Number.POSITIVE_INFINITY,
+    cursorBytesMax = CARRIED_BYTES_MAX,
+  }: ReaderPointer,
+): string | undefined {
+  const fewer = 'answer fewer records at a time';
+  if (refs.length > pageRecordsMax) {
+    return `a page of ${refs.length} records, and at most ${pageRecordsMax} fit into a history at once: ${fewer}`;
+  }
+  if (cursorBytes > cursorBytesMax) {
+    return `a nextCursor of ${cursorBytes} bytes, and at most ${cursorBytesMax} fit beside the run's plan`;
+  }
   const sizes = refs.map((ref) => Buffer.byteLength(JSON.stringify(ref)));
-  const bytes = sizes.reduce((sum, size) => sum + size, 0);
   const wide = sizes.findIndex((size) => size > recordBytesMax);
-  if (bytes <= pageBytesMax && wide === -1) return;
-  const what =
-    wide === -1
-      ? `a page of ${bytes} bytes, and at most ${pageBytesMax} fit: answer fewer records at a time`
-      : `record ${refs[wide]?.line ?? 0}, of ${sizes[wide]} bytes, and at most ${recordBytesMax} fit beside its call`;
-  throw ApplicationFailure.nonRetryable(`The reader "${activity}" answered ${what}.`, FAILURES.invalidInput);
+  if (wide !== -1) {
+    const line = refs[wide]?.line ?? 0;
+    return `record ${line}, of ${sizes[wide]} bytes, and at most ${recordBytesMax} fit beside its call`;
+  }
+  const bytes = sizes.reduce((sum, size) => sum + size, cursorBytes);
+  return bytes > pageBytesMax ? `a page of ${bytes} bytes, and at most ${pageBytesMax} fit: ${fewer}` : undefined;
 }
 
 /** `pageOf` ends a page early when it is large; what a reader has answered is here to stay. */

@@ -88,3 +88,28 @@ describe('a source that changes under a run in chunks', () => {
     });
   });
 });
+
+test("of a reader's records, the ledger knows those of a shard that was lost", async () => {
+  const read = async ({ cursor }: { cursor: number | null }) => {
+    const page = (cursor ?? 0) + 1;
+    return { records: customers(5, 100, `lost_${page}`), nextCursor: page };
+  };
+  await withWorker(
+    stack,
+    async (taskQueue) => {
+      const input = inputFor('', { source: { kind: 'activity', activity: 'read' }, concurrency: 2 });
+      const handle = await startRun(stack, taskQueue, input);
+      const executed = () => stack.sandbox.charges().filter(({ customer }) => customer?.startsWith('lost_')).length;
+      await eventually(() => executed() >= 12);
+      await stack.client.workflow.getHandle(`${handle.workflowId}/shard-0`).terminate('too large a history');
+      const { report } = await failedReport(handle.result());
+      const { succeeded, unknown } = report.records;
+      expect(executed()).toBeGreaterThanOrEqual(12);
+      // A call that was under way when the shard was lost may not have ended yet.
+      expect(succeeded + unknown).toBe(executed());
+      expect(unknown).toBeLessThanOrEqual(2);
+      expect(report.records).toMatchObject({ total: null, not_started: 0 });
+    },
+    { worker: { activities: { read } } },
+  );
+});

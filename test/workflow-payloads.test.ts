@@ -1,5 +1,14 @@
 /** What is larger than Temporal takes is told to whoever sent it: as a command it would fail the workflow task for ever. */
-import { customers, failedTasks, inputFor, type Stack, startRun, startStack, withWorker } from './support/temporal';
+import {
+  customers,
+  failedTasks,
+  inputFor,
+  keyWith,
+  type Stack,
+  startRun,
+  startStack,
+  withWorker,
+} from './support/temporal';
 
 let stack: Stack;
 
@@ -80,6 +89,27 @@ describe("a page of a user's own reader", () => {
   test('that is too large beside the call of its chunk fails the run', async () => {
     const input = inputOf(700_000, { source, recordsPerActivity: 200 });
     expect(await failureOf(input, reader(160, 10_000))).toEqual(tooLarge);
+  });
+
+  test('of more records than a history holds fails the run, and in chunks it does not', async () => {
+    expect(await failureOf(inputFor('', { source }), reader(2_001, 10))).toEqual({
+      type: 'keybrake.invalid_input',
+      message: expect.stringMatching(/"read" answered a page of 2001 records, and at most 2000 fit.*: answer fewer/),
+      failedTasks: [],
+    });
+    const key = keyWith({ usdCap: 50_000 });
+    const input = inputFor('', { source, key, recordsPerActivity: 500, concurrency: 100 });
+    expect(await failureOf(input, reader(2_001, 10))).toMatchObject({ type: undefined, failedTasks: [] });
+  });
+
+  test.each([
+    [2_500_000, 0],
+    [1_500_000, 700_000],
+  ])('with a cursor of %d bytes beside a plan of %d fails the run', async (cursor, plan) => {
+    const read = async () => ({ ...(await reader(1, 10).read()), nextCursor: 'x'.repeat(cursor) });
+    const message = expect.stringMatching(/"read" answered a nextCursor of \d+ bytes, and at most/);
+    const input = plan === 0 ? inputFor('', { source }) : inputOf(plan, { source });
+    expect(await failureOf(input, { read })).toEqual({ ...tooLarge, message });
   });
 
   test.each([

@@ -23,14 +23,16 @@ export async function lookUpDoubts(
   }
 }
 
-type Question = Pick<Doubt, 'otherwise'> &
+type Question = Pick<Doubt, 'otherwise' | 'told'> &
   (
     | { readonly refs: readonly RecordRef[]; readonly range?: never }
     | { readonly range: ShardRange; readonly refs?: never }
   );
 
 function questionsOf(doubts: readonly Doubt[]): Question[] {
-  const ranges = doubts.flatMap(({ range, otherwise }) => (range === undefined ? [] : [{ range, otherwise }]));
+  const ranges = doubts.flatMap(({ range, refs: _refs, ...doubt }) =>
+    range === undefined ? [] : [{ ...doubt, range }],
+  );
   const byAnswer = (['not_started', 'failed', 'unknown'] as const).flatMap((otherwise) => {
     const refs = doubts.filter((doubt) => doubt.otherwise === otherwise).flatMap((doubt) => doubt.refs ?? []);
     return Array.from({ length: Math.ceil(refs.length / REFS_PER_LOOK_UP) }, (_, part) => ({
@@ -44,7 +46,7 @@ function questionsOf(doubts: readonly Doubt[]): Question[] {
 async function ask(
   plan: LimitedPlan,
   keyId: string,
-  { refs, range }: Question,
+  { refs, range, told }: Question,
 ): Promise<Partial<Record<Outcome, number>>> {
   const { jobId, recordId, source } = plan;
   const records = refs?.length ?? range?.records ?? 0;
@@ -68,6 +70,6 @@ async function ask(
     });
   } catch (error) {
     log.error('Records could not be looked up: they are reported as unknown', { records, error: String(error) });
-    return { unknown: records };
+    return told ?? { unknown: records };
   }
 }

@@ -23,6 +23,8 @@ export interface PagesOptions {
   readonly within: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
+/** Of an activity in a history, beside its input. */
+const EVENT_BYTES = 1_500;
 /** A run from before has read on, however large its history was. */
 const HISTORY_FULL = 'keybrake.history-full';
 
@@ -143,6 +145,15 @@ export class Pages {
     return { kind: 'inline', records };
   }
 
+  /** Of a reader's page. Until the next one is asked for, nothing else ends a history that grows too large. */
+  #readerRecordsMax(): number {
+    const { plan } = this.#options;
+    const { historyBytes, unitsPerReaderPage } = limitsOf(plan);
+    const units = Math.floor((2 * historyBytes) / (bytesOf({ call: plan.call, source: plan.source }) + EVENT_BYTES));
+    const perUnit = plan.call.kind === 'endpoint' ? plan.recordsPerActivity : 1;
+    return Math.max(this.#pageSize, Math.min(unitsPerReaderPage, units)) * perUnit;
+  }
+
   /** The user's own reader. The worker's interceptor turns its answer into a page. */
   #own(position: Position): Promise<PageOutput> {
     const { plan, keyId } = this.#options;
@@ -155,6 +166,8 @@ export class Pages {
       offset: position.offset,
       pageBytesMax: plan.recordsPerActivity === 1 ? CARRIED_BYTES_MAX : besideCall,
       recordBytesMax: besideCall,
+      pageRecordsMax: this.#readerRecordsMax(),
+      cursorBytesMax: Math.max(0, CARRIED_BYTES_MAX - bytesOf(plan)),
     };
     const header = { keyId: keyId(), jobId: plan.jobId, reader };
     const acts = proxyActivities({

@@ -5,6 +5,7 @@ import {
   type ExternalWorkflowHandle,
   getExternalWorkflowHandle,
   isCancellation,
+  patched,
   sleep,
   startChild,
   workflowInfo,
@@ -20,6 +21,9 @@ import type { Doubt } from './units';
 import { until } from './waiting';
 
 type ShardHandle = ChildWorkflowHandle<typeof pipelineShard>;
+
+/** Histories from before it do not ask what became of a reader's records. */
+const READER_LOST = 'keybrake.reader-lost';
 
 /** Sleeps between tries to start a shard whose id a child from before a reset still has. */
 const OLD_CHILD_WAIT_MS = 1_000;
@@ -91,9 +95,11 @@ async function runShard(run: Run, plan: LimitedPlan, gate: Gate, job: ShardJob):
   } catch (error) {
     if (isCancellation(error) && !running.has(index)) return [];
     run.shardsEnded.add(index);
+    const told = run.shardCounts.get(index) ?? {};
     run.shardCounts.delete(index);
     if (!isCancellation(error)) run.fail(error);
-    return plan.source.kind === 'activity' ? [] : [{ range, otherwise: 'not_started' }];
+    if (plan.source.kind !== 'activity') return [{ range, otherwise: 'not_started' }];
+    return patched(READER_LOST) ? [{ range, otherwise: 'not_started', told }] : [];
   } finally {
     running.delete(index);
   }

@@ -22,6 +22,8 @@ export interface Doubt {
   readonly range?: ShardRange;
   /** What those came to that have no call in the ledger. */
   readonly otherwise: 'not_started' | 'failed' | 'unknown';
+  /** What counts when the ledger cannot be asked; absent: they are unknown. */
+  readonly told?: Counts;
 }
 
 export interface UnitResult {

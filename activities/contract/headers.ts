@@ -25,6 +25,9 @@ export interface ReaderPointer {
   /** What a page, and each of its records, may have beside the call that they go with. */
   readonly pageBytesMax?: number;
   readonly recordBytesMax?: number;
+  /** What a page may have so that the history holds what comes of it, and its cursor to be carried on beside the plan. */
+  readonly pageRecordsMax?: number;
+  readonly cursorBytesMax?: number;
 }
 
 export interface VaultHeader {

@@ -4,6 +4,8 @@ import type { Plan } from './plan';
 export interface Limits {
   /** Units (records or chunks) that a page brings into a history at once. */
   readonly unitsPerPage: number;
+  /** Units of a page of a user's own reader, who is not bound to the limit that it is told: at most 6 events each. */
+  readonly unitsPerReaderPage: number;
   /** Activities up to which the root runs the records itself instead of starting shards. */
   readonly activitiesInRoot: number;
   /** Units after which a shard drains and continues as new: about 5,000 events. */
@@ -28,6 +30,7 @@ export interface Limits {
 
 export const LIMITS: Limits = {
   unitsPerPage: 200,
+  unitsPerReaderPage: 2_000,
   activitiesInRoot: 1_000,
   unitsPerShardRun: 1_500,
   recordsPerShard: null,
