@@ -19,6 +19,7 @@ const EXCEPTIONS = {
   'postgres-doubt.test.ts': 'runs on Postgres anyway',
   'proxy-replicas.test.ts': 'runs on Postgres anyway',
   'proxy-replicas-pace.test.ts': 'runs on Postgres anyway',
+  'proxy-replicas-objects.test.ts': 'runs on Postgres anyway',
   'replay.test.ts': 'replays histories; the proxy has no part in it',
   'plugin.test.ts': 'how a worker is set up',
   // Minutes of Temporal each, with the same calls to the proxy as those of workflow-records, -control, -kill, -reset,

@@ -16,9 +16,9 @@ import { Refusal } from './contract';
 import type { Sent } from './forward';
 import { asRefusal, inProgressRefusal, pacedRefusal, repeatOf, unknownRefusal, unsentRefusal } from './failures';
 import { newId } from './ids';
-import { type Flights, hasPassed, type Moment, moment } from './inFlight';
+import { hasPassed, type Moment, moment } from './inFlight';
 import { judge, type Verdict } from './judge';
-import { keptEarly, ownKey, sealKept } from './kept';
+import { type Kept, keptEarly, ownKey, sealKept } from './kept';
 import { leastRemaining } from './ledger/budgets';
 import type { KeyFacts } from './ledger/facts';
 import { type CallFacts, deadRefusal, refuseCall, reserve, type Reserved, type ReserveInput } from './ledger/reserve';
@@ -29,6 +29,7 @@ import type { Attempt, Errand, Held, Passage, Ready, Steps } from './passage';
 import { decodeBody, fingerprint, readPath, readRequest } from './reading';
 import { rateLimitIn } from './rateLimit';
 import { scopeHash } from './seal';
+import { Turns } from './turns';
 import { stripe } from './vendors/stripe';
 import type { Vendor } from './vendors/vendor';
 
@@ -39,7 +40,7 @@ const CLAIM_LOOK_MS = 100;
 
 /** Answers the handler of the data plane. It never rejects; undefined: the client has gone, nothing was reserved. */
 export function createHandler(steps: Steps): (request: DataRequest) => Promise<Reply | undefined> {
-  const { ledger, departures, metrics, claims, objects } = steps;
+  const { ledger, departures, metrics } = steps;
 
   return async function handle(incoming) {
     let vendor: Vendor | undefined;
@@ -110,37 +111,28 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const object =
       'objectId' in price && price.objectId !== undefined ? `${facts.account}/${price.objectId}` : undefined;
 
-    const release: (() => void)[] = [];
+    const turns = new Turns(steps, (refusal) => recorded(call, refusal));
     try {
-      const inTurn = (flights: Flights, name: string, what: string) => turn(flights, name, passage, what);
-      if (scope) release.push(claims.takeFree(scope) ?? (await inTurn(claims, scope, 'its idempotency key')));
-      if (twin) release.push(claims.takeFree(twin) ?? (await inTurn(claims, twin, 'the same content')));
-      if (object) release.push(objects.takeFree(object) ?? (await inTurn(objects, object, object)));
+      if (scope) await turns.takeClaim(scope, 'its idempotency key');
+      if (twin) await turns.takeClaim(twin, 'the same content');
+      if (object) await turns.takeObject(object);
       const takesKey = route.idempotent && (request.method === 'POST' || price.kind !== 'free');
-      const keyed = takesKey ? (key ?? ownKey(call.callId)) : undefined;
-      const shared = object !== undefined && !ledger.store.exclusive;
-      const turnOf = shared ? `object/${object}` : undefined;
-      return await sendPaced(passage, { claim, twin: twin ?? null, turn: turnOf, kept: upstreamCall(passage, keyed) });
+      const keptFor = (callId: string) => upstreamCall(passage, takesKey ? (key ?? ownKey(callId)) : undefined);
+      return await sendPaced(passage, { claim, twin: twin ?? null, turns }, keptFor);
     } finally {
-      for (const giveBack of release) giveBack();
+      turns.giveBack();
     }
-  }
-
-  async function turn(flights: Flights, name: string, { call }: Passage, what: string): Promise<() => void> {
-    const giveBack = await flights.take(name, steps.claimWaitMs);
-    if (giveBack !== undefined) return giveBack;
-    const text = `idempotency_in_progress: another call with ${what} has not ended yet; try again.`;
-    throw await recorded(call, new Refusal('idempotency_in_progress', text, { retry_after_seconds: 1 }));
   }
 
   /**
    * Sends; and while the vendor says that there are too many calls and the time lasts, once more: the hold is given back
-   * first, and the next attempt is a call of its own in the ledger, with the same idempotency key.
+   * first, and the next attempt is a call of its own in the ledger, with the client's idempotency key or its own.
    */
-  async function sendPaced(passage: Passage, errand: Errand): Promise<Reply> {
+  async function sendPaced(passage: Passage, asked: Omit<Errand, 'kept'>, keptFor: (callId: string) => Kept) {
     const until = Date.now() + steps.paceWaitMs;
     let last: Attempt | undefined;
     for (let on = passage; ; on = { ...on, call: { ...on.call, callId: newId('call') } }) {
+      const errand = { ...asked, kept: keptFor(on.call.callId) };
       const ready = await reserveMoney(on, errand, until, last === undefined);
       if (ready?.slot === undefined && ready !== undefined) return replay(ready.reserved, on);
       if (ready !== undefined) last = await send(ready, on, errand);
@@ -152,12 +144,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   /** Undefined: a further attempt has no slot in time. */
-  async function reserveMoney(
-    passage: Passage,
-    { claim, twin, turn: turnOf, kept }: Errand,
-    until: number,
-    first: boolean,
-  ) {
+  async function reserveMoney(passage: Passage, { claim, twin, turns, kept }: Errand, until: number, first: boolean) {
     const { facts, vendor, authorised, call, onGone } = passage;
     const { pacer } = passage.account;
     const deadline = Date.now() + steps.budgetWaitMs;
@@ -168,7 +155,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       price,
       claim,
       twin,
-      turn: turnOf,
+      turn: turns.inLedger,
       request: keptEarly(route, price, kept) ? sealKept(steps.seal, kept, call.callId) : null,
       vendorIdempotent: route.idempotent,
       findable: route.find !== undefined,
@@ -212,6 +199,8 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
             throw inProgressRefusal(reserved.call.call_id);
           }
           await new Promise((resolve) => setTimeout(resolve, CLAIM_LOOK_MS));
+          // The one before may have changed the object.
+          input = { ...input, seen: undefined };
           break;
         case 'unresolved': {
           const { call_id: id } = reserved.call;
@@ -233,7 +222,9 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
           const mayLeave = () => mayNotLeave(facts);
           const looked = lookUp(passage, objectId, mayLeave, waiting());
           const seen = await looked.catch(async (error: unknown) => Promise.reject(await recorded(call, error)));
-          input = { ...input, seen };
+          // By its other name it may be changed right now: in its turn it is looked up again.
+          const anew = seen.objectId !== null && (await turns.takeObject(`${facts.account}/${seen.objectId}`));
+          input = anew ? { ...input, turn: turns.inLedger } : { ...input, seen };
           break;
         }
         case 'busy':

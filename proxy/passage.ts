@@ -16,6 +16,7 @@ import type { Slot } from './pace';
 import type { Reconciler } from './reconcile';
 import type { Seal } from './seal';
 import type { Spool } from './spool';
+import type { Turns } from './turns';
 import type { Vendors } from './vendors';
 import type { Vendor, VendorRequest } from './vendors/vendor';
 
@@ -65,7 +66,7 @@ export interface Errand {
   readonly claim: Claim | null;
   /** See `ReserveInput`. */
   readonly twin: string | null;
-  readonly turn: string | undefined;
+  readonly turns: Turns;
   readonly kept: Kept;
 }
 

@@ -1,9 +1,10 @@
 /** Promise 1 over several calls and keys: what is counted for a payment is what it moves, in each key's own dollars. */
 import type { IssuedKey, IssueKeyBody } from '../proxy/contract';
-import { type Call, type Rig, startRig } from './support/rig';
+import { type Call, type Rig, startRig, until } from './support/rig';
 
 const INTENTS = 'POST /v1/payment_intents';
 const allowed_endpoints = [
+  'GET /v1/payment_intents/:id',
   ...['', '/:id', '/:id/confirm', '/:id/capture', '/:id/increment_authorization', '/:id/cancel'].map(
     (end) => `${INTENTS}${end}`,
   ),
@@ -59,6 +60,21 @@ test('a key without a rate for a payment’s currency moves nothing of it, also 
   // What gives money back needs no rate; what cannot be read of it stays counted.
   expect(await statusOf(dollars, { path: on(open, '/cancel'), body: '' })).toBe(200);
   expect([await settledUsd(euros), await settledUsd(dollars)]).toEqual([360, 0]);
+});
+
+test('a payment is changed by one call at a time, also where a call names it by its charge', async () => {
+  const [small, large] = [await issue(5), await issue(100)];
+  const id = await make(small, 'amount=100&currency=usd&capture_method=manual&confirm=true');
+  const charge = (await rig.call(small.vault_key, { method: 'GET', path: on(id) })).json.latest_charge;
+  rig.sandbox.setFaults({ delayAfterMs: 400 });
+  const raised = statusOf(large, { path: on(id, '/increment_authorization'), body: 'amount=10000' });
+  await until('it is raised at the vendor', () => rig.sandbox.charges()[0]?.amount === 10_000 || undefined);
+  rig.sandbox.setFaults({});
+  // What the vendor shows by now is not yet what the ledger counts.
+  const capture = { path: `/stripe/v1/charges/${charge}/capture`, body: '' };
+  expect(await statusOf(small, capture)).toBe('429 cap_exhausted');
+  expect(await raised).toBe(200);
+  expect([await settledUsd(small), await settledUsd(large)]).toEqual([1, 99]);
 });
 
 test('a payment that is raised in steps is no dearer than one call may be', async () => {

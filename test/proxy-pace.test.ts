@@ -225,14 +225,15 @@ describe('the vendor’s own 429', () => {
     expect((await rig.client.getKey(key.key_id)).spend).toMatchObject({ settled_usd: 5, held_usd: 0, unknown_usd: 0 });
   });
 
-  test('without a key of the client’s: again with the key that the proxy made for the first attempt', async () => {
+  test('without a key of the client’s: again with a key by which the attempt is found in the ledger', async () => {
     await paced(undefined, { upstream: stub.url });
     const key = await rig.issue({ usd_cap: 5 });
-    stub.script(tooMany());
-    expect((await rig.call(key.vault_key)).status).toBe(200);
-    const [first, second] = stub.seen.map(({ headers }) => headers['idempotency-key']);
-    expect(first).toMatch(/^kb1_call_/);
-    expect(second).toBe(first);
+    stub.script(tooMany(), 'cut');
+    expect((await rig.call(key.vault_key)).code).toBe('outcome_unknown');
+    const { items } = await rig.client.listCalls({ key_id: key.key_id });
+    expect(items.map(({ state }) => state)).toEqual(['unknown', 'released']);
+    const keys = stub.seen.map(({ headers }) => headers['idempotency-key']);
+    expect(items.map(({ call_id: id }) => `kb1_${id}`)).toEqual(keys.toReversed());
   });
 
   test('goes to the caller, with a Retry-After, when the time for further attempts is over', async () => {

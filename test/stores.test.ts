@@ -22,6 +22,7 @@ test('the tests of the proxy run on Postgres too, but for those that say why not
   const missing = files.filter((name) => OF_THE_PROXY.test(name) && !onPostgres.includes(name));
   expect(missing.toSorted()).toEqual([
     'proxy-kill.test.ts',
+    'proxy-replicas-objects.test.ts',
     'proxy-replicas-pace.test.ts',
     'proxy-replicas.test.ts',
     'proxy-store-moved.test.ts',

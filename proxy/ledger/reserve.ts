@@ -57,7 +57,7 @@ export interface ReserveInput {
   /** There is no slot for the call to leave now: what would hold money, or send again, answers `pace` instead. */
   readonly unpaced?: boolean;
   /** The object as the vendor shows it, where the ledger does not know it. */
-  readonly seen?: Valuation;
+  readonly seen?: Valuation | undefined;
 }
 
 export type Reserved =
