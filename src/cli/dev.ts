@@ -15,6 +15,7 @@ import { EXIT } from './exitCodes';
 import { untilSignalled } from './lifetime';
 import { print, printJson, tell } from './output';
 import { checkSourceDir, parsePort } from './parse';
+import { terminalLog } from './shortLog';
 
 interface Flags {
   readonly live?: boolean;
@@ -40,9 +41,13 @@ export function addDev(program: Command): void {
     .option('--dir <path>', 'where ledger, workflows and keys are kept', '.keybrake')
     .option('--source-dir <path>', 'folder of input files', '.')
     .option('--json', 'print the addresses as JSON')
-    .addHelpText('after', '\nA port that is taken is replaced by a free one. Ctrl-C ends everything in order.')
+    .addHelpText('after', HELP)
     .action(dev);
 }
+
+const HELP = `
+A port that is taken is replaced by a free one. Ctrl-C ends everything in order. A terminal shows the log in short;
+KEYBRAKE_DEBUG=1 shows all of it, as JSON.`;
 
 async function dev(flags: Flags): Promise<void> {
   checkSourceDir(flags.sourceDir);
@@ -50,7 +55,9 @@ async function dev(flags: Flags): Promise<void> {
   const keys = await openFolder(flags.dir);
   const live: { readonly proxy?: LiveOptions } =
     flags.live === true ? { proxy: liveOptions({ ...process.env, ...keys }) } : {};
+  const stream = terminalLog();
   const logger = createLogger({
+    ...(stream !== undefined && { stream }),
     level: logLevelFromEnv(process.env, 'warn'),
     secrets: [
       ...secretsFromEnv(process.env),
