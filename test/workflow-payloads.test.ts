@@ -1,4 +1,6 @@
 /** What is larger than Temporal takes is told to whoever sent it: as a command it would fail the workflow task for ever. */
+import type { ApplicationFailure } from '@temporalio/common';
+import type { RunReport } from '../activities/contract/plan';
 import {
   customers,
   failedTasks,
@@ -32,19 +34,20 @@ function inputOf(bytes: number, change: object = {}): object {
   return input;
 }
 
+/** How the run ended: of its failure or its report, what there is. */
 async function failureOf(input: object, activities: object = {}): Promise<object> {
   return withWorker(
     stack,
     async (taskQueue) => {
       const handle = await startRun(stack, taskQueue, input, { workflowExecutionTimeout: '15 seconds' });
-      const error = await handle.result().then(
+      const end = await handle.result().then(
         (report) => report,
         (failed: Error) => failed.cause,
       );
-      const { type, message } = error as { type?: string; message?: string };
+      const { type, message, status, records } = end as Partial<ApplicationFailure & RunReport>;
       // A history of two such inputs is more than a client takes at once.
       const failed = type === undefined ? [] : await failedTasks(handle).catch(() => []);
-      return { type, message, failedTasks: failed };
+      return { type, message, status, records, failedTasks: failed };
     },
     { worker: { activities } },
   );
@@ -56,6 +59,13 @@ test.each([60, 600, 50_000])('an input %d bytes below what Temporal takes fails 
     message: expect.stringMatching(/too large: .*bytes/),
     failedTasks: [],
   });
+});
+
+test('calls in letters of three bytes are sent in as many workflow tasks as they need', async () => {
+  const input = inputOf(1_000, { source: { kind: 'inline', records: customers(6, 100, 'letters') } }) as Input;
+  input.call.params['description'] = '漢'.repeat(498_000);
+  // Temporal terminates a run whose task is too large.
+  expect(await failureOf(input)).toMatchObject({ status: 'completed', records: { total: 6, not_started: 0 } });
 });
 
 describe("a page of a user's own reader", () => {

@@ -1,5 +1,8 @@
-/** How the records in flight are divided over activities. */
+/** How the records in flight are divided over activities, and what each is reckoned to bring into a workflow task. */
+import { parseInput } from '../activities/input';
+import type { Plan } from '../activities/contract/plan';
 import { shapeOf } from '../workflows/range';
+import { unitMaker } from '../workflows/units';
 
 const ENDPOINT = { kind: 'endpoint', method: 'POST', path: '/v1/payment_intents', params: {} } as const;
 const OWN = { kind: 'activity', activity: 'charge' } as const;
@@ -48,4 +51,36 @@ test('a run from before goes on as it began', () => {
   expect(shape(50, { together: false })).toEqual({ width: 2, inside: 25 });
   expect(shape(10, { together: false })).toEqual({ width: 1, inside: 10 });
   expect(shape(50, { records: 300, together: false })).toEqual({ width: 2, inside: 25 });
+});
+
+describe('the size of a unit', () => {
+  const sizesWith = (letter: string, inBytes: boolean): number[] => {
+    const text = letter.repeat(1_000);
+    const draft = parseInput(
+      {
+        label: 'l',
+        source: { kind: 'activity', activity: 'read' },
+        recordId: 'id',
+        call: { endpoint: 'POST /v1/payment_intents', params: { amount: 1, description: text } },
+        key: { vendor: 'stripe', usdCap: 5, allowedEndpoints: ['POST /v1/payment_intents'], ttl: '1h' },
+      },
+      { workflowId: 'w', firstExecutionRunId: 'r' },
+    );
+    const units = unitMaker(draft as unknown as Plan, { inside: 1, inBytes });
+    const ref = { id: 'a', offset: 0, length: 0, line: 1, record: { id: 'a', text } };
+    const range = { index: 0, start: 0, end: 2, firstLine: 1, records: 2 };
+    return [units.record(ref).bytes, units.chunk(range, [ref, ref]).bytes];
+  };
+
+  test('is of bytes: the letters of a call and of a record count as what they are sent as', () => {
+    const [record, chunk] = sizesWith('漢', true);
+    const [ofRecord, ofChunk] = sizesWith('x', true);
+    expect([record! - ofRecord!, chunk! - ofChunk!]).toEqual([4_000, 6_000]);
+    expect(ofRecord).toBeGreaterThan(2_000);
+  });
+
+  test('of a run from before is of letters, which are the same where all are ASCII', () => {
+    expect(sizesWith('漢', false)).toEqual(sizesWith('x', false));
+    expect(sizesWith('x', false)).toEqual(sizesWith('x', true));
+  });
 });

@@ -116,6 +116,7 @@ async function callRecords(run: Run, plan: LimitedPlan, gate: Gate): Promise<rea
     counts: run.counts,
     gate,
     together: run.together,
+    inBytes: run.inBytes,
     work: run.work,
     unitsMax: Number.MAX_SAFE_INTEGER,
     onFlight: (inFlight) => run.flying(inFlight),

@@ -18,6 +18,7 @@ import { runRange } from './range';
 import { readControl } from './signalShapes';
 import { until } from './waiting';
 import { sendsTogether } from './window';
+import { sizesInBytes } from './units';
 
 /** Carried over continue-as-new: change it only by adding optional fields. */
 export interface ShardInput {
@@ -94,6 +95,7 @@ async function runPart(input: ShardInput, gate: Gate, work: CancellationScope, r
     counts,
     gate,
     together: sendsTogether(),
+    inBytes: sizesInBytes(),
     work,
     unitsMax: limitsOf(plan).unitsPerShardRun,
     inlineOffset: range.start,

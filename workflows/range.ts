@@ -18,6 +18,8 @@ export interface RangeOptions {
   readonly gate: Gate;
   /** As `sendsTogether` answered. */
   readonly together: boolean;
+  /** As `sizesInBytes` answered. */
+  readonly inBytes: boolean;
   readonly work: CancellationScope;
   /** Units after which no further page is read. */
   readonly unitsMax: number;
@@ -28,7 +30,7 @@ export interface RangeOptions {
 
 /** `next`: where to go on, when the range has not come to its end. */
 export async function runRange(options: RangeOptions): Promise<WindowEnd & { readonly next: Position | null }> {
-  const { plan, range, position, gate, together, work, unitsMax, inlineOffset } = options;
+  const { plan, range, position, gate, together, inBytes, work, unitsMax, inlineOffset } = options;
   const { activitiesInFlight, bytesPerTask } = limitsOf(plan);
   const { width, inside } = shapeOf(plan, range, { concurrency: options.concurrency, together });
   const pages = new Pages({
@@ -37,7 +39,7 @@ export async function runRange(options: RangeOptions): Promise<WindowEnd & { rea
     position,
     unitsMax,
     continues: unitsMax < Number.MAX_SAFE_INTEGER,
-    units: unitMaker(plan, inside),
+    units: unitMaker(plan, { inside, inBytes }),
     keyId: () => gate.keyId,
     within: (read) => work.run(read),
     ...(inlineOffset !== undefined && { inlineOffset }),

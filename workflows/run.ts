@@ -12,6 +12,7 @@ import type { RunKey } from './key';
 import type { LimitedPlan } from '../activities/contract/limits';
 import { noOutcomes, type Outcome, type OutcomeCounts, type RunStatus } from '../activities/contract/plan';
 import { stopWords } from './stopWords';
+import { sizesInBytes } from './units';
 import { sendsTogether } from './window';
 
 /** Why the run ends before its records do. */
@@ -55,6 +56,8 @@ export class Run {
   readonly #seesFreeCap = patched(CAP_FREE);
   /** Does the guard go before the key is revoked? Asked at the start, as `together`. */
   readonly guardFirst = patched(GUARD_FIRST);
+  /** As {@link sizesInBytes} answers, asked at the start, as `together`. */
+  readonly inBytes = sizesInBytes();
   /** Of the records that the root runs itself. */
   readonly counts: Record<Outcome, number> = noOutcomes();
   /** Of each shard, as last heard. */

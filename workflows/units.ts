@@ -2,9 +2,9 @@
  * What the window sends: one record, one chunk of records, or one record of the user's own activity. Each unit knows
  * its activity id, how it is called, and how it is looked up when its outcome was lost.
  */
-import { type ActivityOptions, ApplicationFailure, proxyActivities } from '@temporalio/workflow';
+import { type ActivityOptions, ApplicationFailure, patched, proxyActivities } from '@temporalio/workflow';
 import type { CallChunkInput, CallInput, CallRecordOutput, ChunkProgress, Counts } from '../activities/types';
-import { callActivity, chunkCall, controlId, ownCall, vendorCall } from './calls';
+import { bytesOf, callActivity, chunkCall, controlId, ownCall, vendorCall } from './calls';
 import { runWithVault } from './context';
 import type { RecordPointer } from '../activities/contract/headers';
 import {
@@ -50,21 +50,38 @@ export interface UnitMaker {
   chunk(range: ShardRange, refs?: readonly RecordRef[]): Unit;
 }
 
-/** Makes the units of a plan. `chunkConcurrency`: records in flight inside a chunk. */
-export function unitMaker(plan: Plan, chunkConcurrency: number): UnitMaker {
+/** A run from before took the letters of a text for its bytes, of which one may have three. */
+const TEXT_BYTES = 'keybrake.text-bytes';
+
+/** Does this run reckon the sizes of its units in bytes? Its first answer holds for the whole run. */
+export function sizesInBytes(): boolean {
+  return patched(TEXT_BYTES);
+}
+
+interface UnitOptions {
+  /** Records in flight inside a chunk. */
+  readonly inside: number;
+  /** As {@link sizesInBytes} answered: the sizes decide which units share a workflow task. */
+  readonly inBytes: boolean;
+}
+
+/** Makes the units of a plan. */
+export function unitMaker(plan: Plan, { inside, inBytes }: UnitOptions): UnitMaker {
   const { call } = plan;
+  const sizeOf = inBytes ? bytesOf : lettersOf;
+  const sizeOfRef = ({ record }: RecordRef): number => (record === undefined ? 100 : sizeOf(record) + 100);
   const base = { jobId: plan.jobId, source: sourceOf(plan.source), recordId: plan.recordId, retry: plan.retry };
-  const bytes = JSON.stringify({ ...base, call }).length + 300;
+  const bytes = sizeOf({ ...base, call }) + 300;
   if (call.kind === 'endpoint') {
     const input = { ...base, call };
     const options = { ...vendorCall(plan.key.ttlMs), summary: `${call.method} ${call.path}` };
     return {
-      record: (ref) => recordUnit(input, options, ref, bytes),
+      record: (ref) => recordUnit(input, options, ref, bytes + sizeOfRef(ref)),
       chunk: (range, refs) =>
-        chunkUnit(plan, { ...input, range, ...(refs && { refs }), concurrency: chunkConcurrency }, bytes),
+        chunkUnit(plan, { ...input, range, ...(refs && { refs }), concurrency: inside }, { bytes, sizeOfRef }),
     };
   }
-  const one = (ref: RecordRef) => ownUnit(plan, call.activity, { ...base, ref }, bytes);
+  const one = (ref: RecordRef) => ownUnit(plan, call.activity, { ...base, ref }, bytes + sizeOfRef(ref));
   return { record: one, chunk: (range) => one({ id: null, offset: range.start, length: 0, line: range.firstLine }) };
 }
 
@@ -81,7 +98,7 @@ function recordUnit(input: CallBase, options: CallOptions, ref: RecordRef, bytes
   const activityId = ref.activityId ?? ref.id ?? controlId('record', ref.offset);
   const unit: Unit = {
     activityId,
-    bytes: bytes + sizeOf(ref),
+    bytes,
     lost: { refs: [ref], otherwise: 'not_started' },
     ...(ref.id !== null && {
       call: (keyId) =>
@@ -99,7 +116,7 @@ function ownUnit(plan: Plan, activity: string, pointer: RecordPointer, bytes: nu
   const options = { ...ownCall(plan.key.ttlMs), activityId, summary: `record of line ${ref.line}` };
   const unit: Unit = {
     activityId,
-    bytes: bytes + sizeOf(ref),
+    bytes,
     lost: { refs: [ref], otherwise: 'failed' },
     ...(ref.id !== null && {
       call: (keyId) => {
@@ -139,12 +156,18 @@ function toResult(answer: CallRecordOutput, ref: RecordRef, unit: Unit): UnitRes
   return { ...result, stop: answer.stop, rest: { unit, counts: {} } };
 }
 
-function chunkUnit(plan: Plan, input: Omit<CallChunkInput, 'keyId'>, bytes: number): Unit {
+interface Sizes {
+  /** Of what every unit holds. */
+  readonly bytes: number;
+  readonly sizeOfRef: (ref: RecordRef) => number;
+}
+
+function chunkUnit(plan: Plan, input: Omit<CallChunkInput, 'keyId'>, sizes: Sizes): Unit {
   const { range, refs, call } = input;
   const activityId = controlId('chunk', range.start);
   return {
     activityId,
-    bytes: bytes + (refs ?? []).reduce((sum, ref) => sum + sizeOf(ref), 0),
+    bytes: (refs ?? []).reduce((sum, ref) => sum + sizes.sizeOfRef(ref), sizes.bytes),
     lost: { ...(refs === undefined ? { range } : { refs }), otherwise: 'not_started' },
     call: async (keyId) => {
       const summary = `${call.method} ${call.path}, ${range.records} records from line ${range.firstLine}`;
@@ -153,7 +176,7 @@ function chunkUnit(plan: Plan, input: Omit<CallChunkInput, 'keyId'>, bytes: numb
       const { counts, stop, progress, lost } = answer;
       const doubt = lost && { doubt: { refs: lost, otherwise: 'not_started' as const } };
       if (stop === undefined) return { counts, ...doubt };
-      const unit = chunkUnit(plan, { ...input, ...remainder(input, progress) }, bytes);
+      const unit = chunkUnit(plan, { ...input, ...remainder(input, progress) }, sizes);
       return { counts, stop, rest: { unit, counts: progress.counts }, ...doubt };
     },
   };
@@ -167,6 +190,6 @@ function remainder(
   return { range: rest, ...(refs !== undefined && { refs: refs.slice(records) }) };
 }
 
-function sizeOf(ref: RecordRef): number {
-  return ref.record === undefined ? 100 : JSON.stringify(ref.record).length + 100;
+function lettersOf(value: object): number {
+  return JSON.stringify(value).length;
 }
