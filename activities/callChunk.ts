@@ -148,11 +148,13 @@ class Chunk {
   get output(): CallChunkOutput {
     const counts = this.#open.reduce<Counts>((sum, { outcome }) => plus(sum, outcome), this.#progress.counts);
     const lost = this.#open.filter(({ outcome }) => outcome === undefined).map(({ item }) => item.ref);
+    const unknown = this.#unknownWith(this.#open);
     return {
       counts,
       progress: this.#progress,
       ...(this.#stop !== undefined && { stop: this.#stop }),
       ...(lost.length > 0 && { lost }),
+      ...(unknown.length > 0 && { unknown }),
     };
   }
 
@@ -180,7 +182,7 @@ class Chunk {
     }
     const settled = this.#open.findIndex(({ outcome: ended, stopped }) => ended === undefined || stopped);
     const done = this.#open.splice(0, settled === -1 ? this.#open.length : settled);
-    for (const { item, outcome: ended } of done) this.#pass(item, ended);
+    for (const passed of done) this.#pass(passed);
   }
 
   fail(error: unknown): void {
@@ -188,8 +190,18 @@ class Chunk {
     this.#stopped.abort();
   }
 
-  #pass({ ref, next: behind }: SourceItem, outcome: Outcome | undefined): void {
+  /** The records to be named, with those of these slots. */
+  #unknownWith(slots: readonly Slot[]): readonly RecordRef[] {
+    const { unknown = [] } = this.#progress;
+    if (this.#input.namesUnknown !== true) return [];
+    return [...unknown, ...slots.filter(({ outcome }) => outcome === 'unknown').map(({ item }) => item.ref)];
+  }
+
+  #pass(slot: Slot): void {
+    const { item, outcome } = slot;
+    const { ref, next: behind } = item;
     const { records, counts } = this.#progress;
+    const unknown = this.#unknownWith([slot]);
     const next = this.#open[0]?.item.ref ?? behind;
     this.#progress = {
       // What is no file goes on by the number of records.
@@ -197,6 +209,7 @@ class Chunk {
       line: next?.line ?? ref.line + 1,
       records: records + 1,
       counts: plus(counts, outcome),
+      ...(unknown.length > 0 && { unknown }),
     };
   }
 }

@@ -137,6 +137,8 @@ export interface CallChunkInput extends CallInput {
   readonly refs?: readonly RecordRef[];
   /** Records in flight inside this activity. */
   readonly concurrency: number;
+  /** Whether the answer is to name the records whose outcome is unknown. */
+  readonly namesUnknown?: boolean;
 }
 
 export type Counts = Readonly<Partial<Record<Outcome, number>>>;
@@ -147,6 +149,8 @@ export interface ChunkProgress {
   readonly line: number;
   readonly records: number;
   readonly counts: Counts;
+  /** Of those counted, the ones whose outcome is unknown, where they are to be named. */
+  readonly unknown?: readonly RecordRef[];
 }
 
 export interface CallChunkOutput {
@@ -157,6 +161,8 @@ export interface CallChunkOutput {
   readonly progress: ChunkProgress;
   /** Records that were begun and have no outcome, because the chunk was told to end. */
   readonly lost?: readonly RecordRef[];
+  /** Of those counted, the ones whose outcome is unknown, where they are to be named. */
+  readonly unknown?: readonly RecordRef[];
 }
 
 export interface LookUpInput extends KeyInput {

@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import type { WorkflowFailedError } from '@temporalio/client';
 import type { ApplicationFailure } from '@temporalio/common';
 import type { RunReport } from '../activities/contract/plan';
+import type { CustomVendor } from '../proxy/vendors/custom';
+import { pauseSignal, resumeSignal, statusQuery } from '../workflows';
+import { startTestProxy } from './support/proxy';
 import {
   customers,
   eventually,
@@ -16,6 +19,15 @@ import {
   withWorker,
   writeSource,
 } from './support/temporal';
+import { startVendorStub } from './support/vendorStub';
+
+/** It knows no idempotency keys, so that nothing is sent again. */
+const FAX: CustomVendor = {
+  origin: 'https://api.fax.example',
+  auth: { kind: 'bearer' },
+  error: { error: { code: '{code}', message: '{message}', keybrake: '{details}' } },
+  routes: [{ method: 'POST', path: '/v1/faxes', body: 'json', price: { micros: 70_000 } }],
+};
 
 let stack: Stack;
 
@@ -112,4 +124,40 @@ test("of a reader's records, the ledger knows those of a shard that was lost", a
     },
     { worker: { activities: { read } } },
   );
+});
+
+test.each([
+  ['one by one', {}],
+  ['in chunks', { recordsPerActivity: 4 }],
+])('a call that is settled after its record was left unknown counts as succeeded, %s', async (_, change) => {
+  const stub = await startVendorStub();
+  const accounts = { fax: { vendor: 'fax', secret: 'fax-secret', upstream: stub.url } };
+  const proxy = await startTestProxy({ upstream: stub.url, vendors: { fax: FAX }, accounts, upstreamTimeoutMs: 200 });
+  stub.answer(({ body }) => (body.includes('"f1"') ? 'cut' : { status: 200, body: { id: 'fx' } }));
+  try {
+    await withWorker({ ...stack, proxy }, async (taskQueue) => {
+      const endpoint = 'POST /v1/faxes';
+      const source = {
+        kind: 'inline',
+        records: Array.from({ length: 8 }, (_value, index) => ({ id: `f${index + 1}` })),
+      };
+      const key = { vendor: 'fax', usdCap: 10, allowedEndpoints: [endpoint], ttl: '1h' };
+      const call = { endpoint, params: { to: '{{id}}' } };
+      const handle = await startRun(stack, taskQueue, inputFor('', { source, call, key, concurrency: 1, ...change }));
+      await eventually(() => stub.seen.length > 0);
+      await handle.signal(pauseSignal);
+      await eventually(async () => (await handle.query(statusQuery)).inFlight === 0);
+      const { keyId } = await handle.query(statusQuery);
+      const [unknown] = (await proxy.client.listCalls({ key_id: keyId!, state: 'unknown' })).items;
+      // Not before the call can no longer be under way.
+      await eventually(() =>
+        proxy.client.resolveCall(unknown!.call_id, { outcome: 'settled', usd: 0.07 }).catch(() => undefined),
+      );
+      await handle.signal(resumeSignal);
+      expect((await handle.result()).records).toMatchObject({ succeeded: 8, unknown: 0, total: 8 });
+    });
+  } finally {
+    await proxy.close();
+    await stub.stop();
+  }
 });

@@ -66,7 +66,7 @@ describe('the size of a unit', () => {
       },
       { workflowId: 'w', firstExecutionRunId: 'r' },
     );
-    const units = unitMaker(draft as unknown as Plan, { inside: 1, inBytes });
+    const units = unitMaker(draft as unknown as Plan, { inside: 1, inBytes, namesUnknown: true });
     const ref = { id: 'a', offset: 0, length: 0, line: 1, record: { id: 'a', text } };
     const range = { index: 0, start: 0, end: 2, firstLine: 1, records: 2 };
     return [units.record(ref).bytes, units.chunk(range, [ref, ref]).bytes];

@@ -95,7 +95,7 @@ test('a run asks for its patches before all else, since behind a local activity 
     const markers = eventsOf(await handle.fetchHistory()).flatMap(
       ({ markerRecordedEventAttributes: marker }) => marker?.markerName ?? [],
     );
-    expect(markers.slice(0, 5)).toEqual([...Array<string>(4).fill('core_patch'), 'core_local_activity']);
-    expect(markers.lastIndexOf('core_patch')).toBe(3);
+    expect(markers.slice(0, 6)).toEqual([...Array<string>(5).fill('core_patch'), 'core_local_activity']);
+    expect(markers.lastIndexOf('core_patch')).toBe(4);
   });
 });

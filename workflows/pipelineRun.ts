@@ -117,6 +117,7 @@ async function callRecords(run: Run, plan: LimitedPlan, gate: Gate): Promise<rea
     gate,
     together: run.together,
     inBytes: run.inBytes,
+    namesUnknown: run.looksUpChunks,
     work: run.work,
     unitsMax: Number.MAX_SAFE_INTEGER,
     onFlight: (inFlight) => run.flying(inFlight),

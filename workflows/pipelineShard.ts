@@ -18,7 +18,7 @@ import { runRange } from './range';
 import { readControl } from './signalShapes';
 import { until } from './waiting';
 import { sendsTogether } from './window';
-import { sizesInBytes } from './units';
+import { looksUpChunks, sizesInBytes } from './units';
 
 /** Carried over continue-as-new: change it only by adding optional fields. */
 export interface ShardInput {
@@ -96,6 +96,7 @@ async function runPart(input: ShardInput, gate: Gate, work: CancellationScope, r
     gate,
     together: sendsTogether(),
     inBytes: sizesInBytes(),
+    namesUnknown: looksUpChunks(),
     work,
     unitsMax: limitsOf(plan).unitsPerShardRun,
     inlineOffset: range.start,

@@ -20,6 +20,8 @@ export interface RangeOptions {
   readonly together: boolean;
   /** As `sizesInBytes` answered. */
   readonly inBytes: boolean;
+  /** As `looksUpChunks` answered. */
+  readonly namesUnknown: boolean;
   readonly work: CancellationScope;
   /** Units after which no further page is read. */
   readonly unitsMax: number;
@@ -39,7 +41,7 @@ export async function runRange(options: RangeOptions): Promise<WindowEnd & { rea
     position,
     unitsMax,
     continues: unitsMax < Number.MAX_SAFE_INTEGER,
-    units: unitMaker(plan, { inside, inBytes }),
+    units: unitMaker(plan, { inside, inBytes, namesUnknown: options.namesUnknown }),
     keyId: () => gate.keyId,
     within: (read) => work.run(read),
     ...(inlineOffset !== undefined && { inlineOffset }),

@@ -12,7 +12,7 @@ import type { RunKey } from './key';
 import type { LimitedPlan } from '../activities/contract/limits';
 import { noOutcomes, type Outcome, type OutcomeCounts, type RunStatus } from '../activities/contract/plan';
 import { stopWords } from './stopWords';
-import { sizesInBytes } from './units';
+import { looksUpChunks, sizesInBytes } from './units';
 import { sendsTogether } from './window';
 
 /** Why the run ends before its records do. */
@@ -58,6 +58,8 @@ export class Run {
   readonly guardFirst = patched(GUARD_FIRST);
   /** As {@link sizesInBytes} answers, asked at the start, as `together`. */
   readonly inBytes = sizesInBytes();
+  /** Is what a chunk left unknown looked up at the end? Asked at the start, as `together`. */
+  readonly looksUpChunks = looksUpChunks();
   /** Of the records that the root runs itself. */
   readonly counts: Record<Outcome, number> = noOutcomes();
   /** Of each shard, as last heard. */

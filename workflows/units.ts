@@ -29,9 +29,9 @@ export interface Doubt {
 export interface UnitResult {
   readonly counts: Counts;
   readonly stop?: StopCode;
-  /** Set with `stop`: what remains to be sent, and the counts of what does not. */
-  readonly rest?: { readonly unit: Unit; readonly counts: Counts };
-  readonly doubt?: Doubt;
+  /** Set with `stop`: what remains to be sent, and the counts and doubts of what does not. */
+  readonly rest?: { readonly unit: Unit; readonly counts: Counts; readonly doubts: readonly Doubt[] };
+  readonly doubts?: readonly Doubt[];
 }
 
 export interface Unit {
@@ -50,6 +50,14 @@ export interface UnitMaker {
   chunk(range: ShardRange, refs?: readonly RecordRef[]): Unit;
 }
 
+/** Histories from before it end without a look-up of what is unknown in chunks. */
+const CHUNK_DOUBTS = 'keybrake.chunk-doubts';
+
+/** Is this run one that looks up at its end what its chunks left unknown? Its first answer holds for the whole run. */
+export function looksUpChunks(): boolean {
+  return patched(CHUNK_DOUBTS);
+}
+
 /** A run from before took the letters of a text for its bytes, of which one may have three. */
 const TEXT_BYTES = 'keybrake.text-bytes';
 
@@ -63,10 +71,12 @@ interface UnitOptions {
   readonly inside: number;
   /** As {@link sizesInBytes} answered: the sizes decide which units share a workflow task. */
   readonly inBytes: boolean;
+  /** As {@link looksUpChunks} answered. */
+  readonly namesUnknown: boolean;
 }
 
 /** Makes the units of a plan. */
-export function unitMaker(plan: Plan, { inside, inBytes }: UnitOptions): UnitMaker {
+export function unitMaker(plan: Plan, { inside, inBytes, namesUnknown }: UnitOptions): UnitMaker {
   const { call } = plan;
   const sizeOf = inBytes ? bytesOf : lettersOf;
   const sizeOfRef = ({ record }: RecordRef): number => (record === undefined ? 100 : sizeOf(record) + 100);
@@ -78,7 +88,11 @@ export function unitMaker(plan: Plan, { inside, inBytes }: UnitOptions): UnitMak
     return {
       record: (ref) => recordUnit(input, options, ref, bytes + sizeOfRef(ref)),
       chunk: (range, refs) =>
-        chunkUnit(plan, { ...input, range, ...(refs && { refs }), concurrency: inside }, { bytes, sizeOfRef }),
+        chunkUnit(
+          plan,
+          { ...input, range, ...(refs && { refs }), concurrency: inside, namesUnknown },
+          { bytes, sizeOfRef },
+        ),
     };
   }
   const one = (ref: RecordRef) => ownUnit(plan, call.activity, { ...base, ref }, bytes + sizeOfRef(ref));
@@ -150,10 +164,10 @@ function toResult(answer: CallRecordOutput, ref: RecordRef, unit: Unit): UnitRes
   // The proxy's reconciler may have learnt more by the end.
   const result: UnitResult =
     answer.outcome === 'unknown'
-      ? { counts: {}, doubt: { refs: [ref], otherwise: 'unknown' } }
+      ? { counts: {}, doubts: [{ refs: [ref], otherwise: 'unknown' }] }
       : { counts: { [answer.outcome]: 1 } };
   if (answer.stop === undefined) return result;
-  return { ...result, stop: answer.stop, rest: { unit, counts: {} } };
+  return { ...result, stop: answer.stop, rest: { unit, counts: {}, doubts: [] } };
 }
 
 interface Sizes {
@@ -173,13 +187,25 @@ function chunkUnit(plan: Plan, input: Omit<CallChunkInput, 'keyId'>, sizes: Size
       const summary = `${call.method} ${call.path}, ${range.records} records from line ${range.firstLine}`;
       const options = { ...chunkCall(plan.key.ttlMs), activityId, summary };
       const answer = await callActivity(ACTIVITIES.callChunk, { ...input, keyId }, options);
-      const { counts, stop, progress, lost } = answer;
-      const doubt = lost && { doubt: { refs: lost, otherwise: 'not_started' as const } };
-      if (stop === undefined) return { counts, ...doubt };
+      const { stop, progress, lost } = answer;
+      const { counts, doubts } = withoutUnknown(answer);
+      const all = lost === undefined ? doubts : [...doubts, { refs: lost, otherwise: 'not_started' as const }];
+      if (stop === undefined) return { counts, doubts: all };
       const unit = chunkUnit(plan, { ...input, ...remainder(input, progress) }, sizes);
-      return { counts, stop, rest: { unit, counts: progress.counts }, ...doubt };
+      return { counts, stop, rest: { unit, ...withoutUnknown(progress) }, doubts: all };
     },
   };
+}
+
+/** The proxy's reconciler may have learnt more by the end, as of a single record. */
+function withoutUnknown({ counts, unknown = [] }: Pick<ChunkProgress, 'counts' | 'unknown'>): {
+  readonly counts: Counts;
+  readonly doubts: readonly Doubt[];
+} {
+  if (unknown.length === 0) return { counts, doubts: [] };
+  // An attempt by a worker of the version before has counted some without naming them.
+  const unnamed = Math.max(0, (counts.unknown ?? 0) - unknown.length);
+  return { counts: { ...counts, unknown: unnamed }, doubts: [{ refs: unknown, otherwise: 'unknown' }] };
 }
 
 function remainder(

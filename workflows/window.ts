@@ -49,8 +49,9 @@ export interface WindowEnd {
 interface Kept {
   readonly unit: Unit;
   readonly refused: Counts;
-  readonly doubt?: Doubt | undefined;
+  readonly doubts?: readonly Doubt[];
   readonly sent: Counts;
+  readonly sentDoubts?: readonly Doubt[];
 }
 
 /** Failures that concern every record, so that trying the next is pointless. */
@@ -130,8 +131,10 @@ class Window {
   /** A unit to send again: what of it was settled before counts now. */
   takeKept(): Unit | undefined {
     const kept = this.#kept.shift();
-    if (kept !== undefined) this.#add(kept.sent);
-    return kept?.unit;
+    if (kept === undefined) return undefined;
+    this.#add(kept.sent);
+    this.#doubts.push(...(kept.sentDoubts ?? []));
+    return kept.unit;
   }
 
   /** Runs the reading of a page; a failure that is not the run's own stopping is fatal. */
@@ -191,9 +194,9 @@ class Window {
   }
 
   end(): WindowEnd {
-    for (const { refused, doubt } of this.#kept) {
+    for (const { refused, doubts = [] } of this.#kept) {
       this.#add(refused);
-      if (doubt !== undefined) this.#doubts.push(doubt);
+      this.#doubts.push(...doubts);
     }
     return { doubts: this.#doubts, ...(this.#fatal !== undefined && { fatal: this.#fatal }) };
   }
@@ -239,13 +242,14 @@ class Window {
       .catch((error: unknown) => this.#fail(error));
   }
 
-  #landed(unit: Unit, { counts, stop, rest, doubt }: UnitResult, epoch: number): void {
+  #landed(unit: Unit, { counts, stop, rest, doubts = [] }: UnitResult, epoch: number): void {
     if (stop === undefined) {
-      if (doubt !== undefined) this.#doubts.push(doubt);
+      this.#doubts.push(...doubts);
       this.#add(counts);
       return;
     }
-    this.#kept.push({ unit: rest?.unit ?? unit, refused: counts, doubt, sent: rest?.counts ?? {} });
+    const { unit: again = unit, counts: sent = {}, doubts: sentDoubts = [] } = rest ?? {};
+    this.#kept.push({ unit: again, refused: counts, doubts, sent, sentDoubts });
     this.#options.gate.refuse(stop, epoch);
   }
 
