@@ -2,7 +2,7 @@
 import { HEADERS, type Micros, microsToUsd, type Refusal, REFUSALS } from './contract';
 import type { AnswerHeaders, Sent } from './forward';
 import { newId } from './ids';
-import type { Vendor } from './vendors/vendor';
+import type { Credential, Vendor } from './vendors/vendor';
 
 export interface Reply {
   readonly status: number;
@@ -28,16 +28,21 @@ const SHOWN: readonly string[] = [
   HEADERS.shouldRetry,
 ];
 
+/** What a vendor that echoes the request would show of a secret: itself, and the credentials that are sent (RFC 7617). */
+export function secretForms(vendor: Vendor, credential: Credential): readonly string[] {
+  const sent = Object.values(vendor.authorization(credential)).map((value) => value.replace(/^(?:Basic|Bearer) /, ''));
+  // Without the padding, which an echo may leave out.
+  const forms = [credential.secret, ...sent.map((value) => value.replace(/=+$/, ''))];
+  return [...new Set(forms)].toSorted((a, b) => b.length - a.length);
+}
+
 /** What the vendor answered, with the real secret taken out of whatever echoes it. */
-export function withoutSecret(
-  sent: Sent,
-  { secret, secretBytes }: { readonly secret: string; readonly secretBytes: Buffer },
-): Sent {
+export function withoutSecret(sent: Sent, { secretForms: forms }: { readonly secretForms: readonly string[] }): Sent {
   if (sent.kind !== 'answered') return sent;
-  const inBody = sent.body.includes(secretBytes);
-  const inHeader = Object.values(sent.headers).some((value) => String(value).includes(secret));
+  const inBody = forms.some((form) => sent.body.includes(form));
+  const inHeader = Object.values(sent.headers).some((value) => forms.some((form) => String(value).includes(form)));
   if (!inBody && !inHeader) return sent;
-  const clean = (value: string) => value.replaceAll(secret, '[secret]');
+  const clean = (value: string) => forms.reduce((text, form) => text.replaceAll(form, '[secret]'), value);
   const headers = Object.entries(sent.headers).map(([name, value]) => [name, clean(String(value))]);
   const body = inBody ? Buffer.from(clean(sent.body.toString())) : sent.body;
   return { ...sent, body, headers: Object.fromEntries(headers) as AnswerHeaders };

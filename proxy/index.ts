@@ -1,5 +1,6 @@
 /** The proxy as a value: `startProxy(options)` runs it, `close()` drains it. It knows nothing of Temporal. */
 import { getRequestListener } from '@hono/node-server';
+import { secretForms } from './answers';
 import { Authenticator } from './authenticate';
 import { createControlApp } from './control/app';
 import { within } from './deadlines';
@@ -222,7 +223,7 @@ function openAccounts(
       const maxRps = given ?? (atVendor ? vendor.maxRps?.(credential) : undefined);
       const pacer = new Pacer({ maxRps, queueMax, observer: metrics.paceOf(name) });
       metrics.watchPace(name, () => pacer.rps);
-      return [name, { ...credential, pacer, secretBytes: Buffer.from(credential.secret), forwarder }];
+      return [name, { ...credential, pacer, secretForms: secretForms(vendor, credential), forwarder }];
     }),
   );
 }

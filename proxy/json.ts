@@ -34,7 +34,8 @@ function parse(text: string): Json {
   }
 }
 
-const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+/g;
+/** A text that no quotation mark ends goes to the end: were each of its own tried as a beginning, it would take for ever. */
+const TOKEN = /"(?:[^"\\]|\\[^]?)*(?:"|$)|[{}[\],:]|[^\s"{}[\],:]+/g;
 /**
  * Brackets look like nesting. V8 in Node 24.19 takes a name that is an escaped quotation mark, or control character, for
  * a backslash where an earlier object had that name: no vendor has such names, so none is read.

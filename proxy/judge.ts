@@ -22,6 +22,9 @@ export interface Judged {
 const RELEASED = { state: 'released' } as const;
 const RELEASED_BY_FIRST_SEND = { state: 'released', ofFirstSend: true } as const;
 
+/** Of a vendor's error code, which the audit log keeps. */
+const CODE_CHARS_MAX = 200;
+
 /**
  * 2xx and 402 settle; a clear refusal in the vendor's own shape to the first send, or nothing sent, releases; all else
  * is unknown. A vendor whose 402 is such a refusal (out of credit) says so in its table. A free call has no money to
@@ -38,7 +41,7 @@ export function judge({ sent, vendor, route, price, request, terms, first }: Jud
 
   const { status } = sent;
   const answer = parsed(sent.body);
-  const code = vendor.errorCode(answer);
+  const code = vendor.errorCode(answer)?.slice(0, CODE_CHARS_MAX) ?? null;
   const refuses = vendor.clearRefusals.includes(status);
   if ((status >= 200 && status < 300) || (status === 402 && !refuses)) {
     const spend = spendOf(sent, answer, { route, price, request, terms });

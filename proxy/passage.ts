@@ -21,7 +21,8 @@ import type { Vendors } from './vendors';
 import type { Vendor, VendorRequest } from './vendors/vendor';
 
 export interface Account extends Readable {
-  readonly secretBytes: Buffer;
+  /** What an answer must not show: the secret, and what is sent of it. */
+  readonly secretForms: readonly string[];
 }
 
 export interface Steps {

@@ -1,5 +1,5 @@
 import * as fc from 'fast-check';
-import { at, canonicalJson, leaves, readJson } from '../proxy/json';
+import { at, canonicalJson, leaves, readJson, repeatedName } from '../proxy/json';
 import { encodeBody, fingerprint, readPath, readRequest } from '../proxy/reading';
 import { Refusal } from '../proxy/contract';
 import { refusedField } from './support/refused';
@@ -188,3 +188,10 @@ describe('flat forms', () => {
     }
   });
 });
+
+test.each(['\\"', '\\\n', '"\\'])(
+  'a text of megabytes that no quotation mark ends is read once, not from each %j in it',
+  (piece) => {
+    expect(repeatedName(`{"a":1,"a${piece.repeat(300_000)}`)).toBeUndefined();
+  },
+);

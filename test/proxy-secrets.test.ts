@@ -1,4 +1,6 @@
 /** Promise 4, never leaked: after every kind of call, neither the vendor's secret nor a vault key is written anywhere. */
+import { secretForms, withoutSecret } from '../proxy/answers';
+import { createVendors } from '../proxy/vendors';
 import { scanText } from '../src/testing';
 import { type Rig, startRig } from './support/rig';
 import { intent, startVendorStub, stripeError, type VendorStub } from './support/vendorStub';
@@ -84,4 +86,16 @@ test('no byte of the ledger, its WAL and its log, and no row of it, is of the se
 test('no line of the log, down to trace, holds the secret or a vault key', () => {
   expect(rig.logged.length).toBeGreaterThan(0);
   expect(scanText(rig.logged.join(''), hidden())).toEqual([]);
+});
+
+test.each(['twilio', 'resend', 'stripe'])('what %s echoes of the credentials that it was sent is not shown', (id) => {
+  const vendor = createVendors().get(id)!;
+  const credential = { secret: SECRET, accountId: 'AC0123456789' };
+  const account = { secretForms: secretForms(vendor, credential) };
+  const header = Object.values(vendor.authorization(credential)).join();
+  const echo = `bad ${header} or ${header.replace(/=+$/, '')} or ${SECRET}`;
+  const sent = withoutSecret({ kind: 'answered', status: 400, headers: { x: echo }, body: Buffer.from(echo) }, account);
+  const shown = sent.kind === 'answered' ? [sent.body.toString(), String(sent.headers['x'])] : [];
+  for (const text of shown)
+    expect(text).toMatch(/^bad (?:Basic|Bearer) \[secret\]=* or (?:Basic|Bearer) \[secret\] or \[secret\]$/);
 });

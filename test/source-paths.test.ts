@@ -1,8 +1,17 @@
 /** The source directory: nothing outside of it is read or written, and nothing that has changed is read on. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { prepare, readChunks, readRecord } from '../activities/sources';
 import {
   env,
@@ -41,6 +50,47 @@ describe('the source directory', () => {
     const failure = await failureOf(prepare(inputFor({ kind: 'jsonl', path: 'in/x.jsonl' }, results), FACTS, env));
     expect(failure.message).toContain('results.path: leads out');
     rmSync(outside, { recursive: true });
+  });
+
+  test.each([
+    'keybrake.db',
+    'keybrake.db.keys',
+    'keybrake.db-log.0',
+    'in/ledger.SQLITE',
+    'dev.env',
+    'tls.key',
+    'keybrake.yaml',
+    '.keybrake/dev.env',
+    '.env',
+    'in/.hidden.csv',
+  ])('%s holds no records: it is neither read nor replaced', async (path) => {
+    mkdirSync(join(sourceDir, dirname(path)), { recursive: true });
+    writeFileSync(join(sourceDir, path), 'SECRET');
+    symlinkSync(join(sourceDir, path), join(sourceDir, `link to ${path.replaceAll('/', ' ')}.csv`));
+    const source = { kind: 'jsonl', path: write('{"id":1}', 'jsonl') } as const;
+    const failures = [
+      await failureOf(prepare(inputFor({ kind: 'csv', path }), FACTS, env)),
+      await failureOf(prepare(inputFor({ kind: 'csv', path: `link to ${path.replaceAll('/', ' ')}.csv` }), FACTS, env)),
+      await failureOf(prepare(inputFor(source, { results: { path } }), FACTS, env)),
+    ];
+    for (const failure of failures) {
+      expect(failure).toMatchObject(INVALID);
+      expect(failure.message).toMatch(/path: (?:must not name|leads to) a hidden file/);
+      expect(failure.message).not.toContain('SECRET');
+    }
+    expect(readFileSync(join(sourceDir, path), 'utf8')).toBe('SECRET');
+  });
+
+  test('results take the place of results, or of nothing: never of a file that somebody else has written', async () => {
+    const source = { kind: 'jsonl', path: write('{"id":1}', 'jsonl') } as const;
+    const at = (path: string) => prepare(inputFor(source, { results: { path } }), FACTS, env);
+    writeFileSync(join(sourceDir, 'books.ndjson'), '{"id":"cus_1"}\n');
+    const failure = await failureOf(at('books.ndjson'));
+    expect(failure).toMatchObject(INVALID);
+    expect(failure.message).toContain('results.path: is there and holds no results of a run');
+    writeFileSync(join(sourceDir, 'former.ndjson'), '{"record_id":"cus_1","line":1}\n');
+    writeFileSync(join(sourceDir, 'empty.ndjson'), '');
+    for (const path of ['former.ndjson', 'empty.ndjson', 'new.ndjson']) expect((await at(path)).records).toBe(1);
   });
 
   test('a missing file may be on another worker: retried, naming host and path', async () => {

@@ -117,6 +117,18 @@ describe('CSV', () => {
     ]);
   });
 
+  test.each([
+    ['a first record in place of a header', 'cus_1,jane.SECRET@a.test,4200\ncus_2,x@a.test,1\n'],
+    ['a file of one secret', 'xQoMMSECRETG7jTng\n'],
+  ])('%s is not shown', async (_what, content) => {
+    const failure = await failureOf(planOf('csv', content));
+    expect(failure).toMatchObject(INVALID);
+    expect(failure.message).toContain(
+      '"id" is not a column of the source. Its first line does not look like the names',
+    );
+    expect(failure.message).not.toContain('SECRET');
+  });
+
   test.each(['', '\n\n', 'id,amount\n', '\ufeff'])('a file without records, %j, is a plan of none', async (content) => {
     expect(await planOf('csv', content)).toMatchObject({ records: 0, shards: [] });
     expect(await planOf('jsonl', content.includes('id') ? '' : content)).toMatchObject({ records: 0, shards: [] });

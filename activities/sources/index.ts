@@ -159,6 +159,16 @@ function headerProblem(header: readonly string[], bytes: Buffer | null): string 
   return twice === -1 ? undefined : `has two columns ${JSON.stringify(header[twice])}`;
 }
 
+const NO_NAMES = 'Its first line does not look like the names of columns, which a CSV begins with.';
+
+/**
+ * Without a header the first line is a record, or no CSV at all: what it holds must not get into a message, which ends
+ * up in the workflow's history.
+ */
+function areNames(header: readonly string[]): boolean {
+  return header.length > 1 && header.every((name) => /^[\p{L}_][\p{L}\p{M}\p{N} _.:/()#-]{0,39}$/u.test(name));
+}
+
 /** Every field that the input names must be a column. */
 function checkFields(header: readonly string[], { recordId, call }: PlanDraft): void {
   const { path, params } = call.kind === 'endpoint' ? call : { path: '', params: {} };
@@ -167,13 +177,13 @@ function checkFields(header: readonly string[], { recordId, call }: PlanDraft): 
     ...fieldsIn(path, 'call.endpoint'),
     ...fieldsIn(params, 'call.params'),
   ];
-  const columns = header.slice(0, COLUMNS_NAMED_MAX).join(', ');
+  const told = areNames(header) ? `Columns: ${header.slice(0, COLUMNS_NAMED_MAX).join(', ')}` : NO_NAMES;
   const issues = named
     .filter(({ field }) => !header.includes(field))
     .map(({ path: where, field }) => {
-      const meant = nearest(field, header);
+      const meant = areNames(header) ? nearest(field, header) : undefined;
       const hint = meant === undefined ? '' : ` Did you mean "${meant}"?`;
-      return { path: where, message: `"${field}" is not a column of the source.${hint} Columns: ${columns}` };
+      return { path: where, message: `"${field}" is not a column of the source.${hint} ${told}` };
     });
   if (issues.length > 0) throw invalidInput(issues);
 }

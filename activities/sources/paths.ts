@@ -19,12 +19,20 @@ export interface SourceEnv {
 
 const PATH_CHARS_MAX = 1_000;
 
+/** What is nobody's records: hidden files, and what Keybrake itself may keep in the folder, its master key before all. */
+const PRIVATE = /^\.(?!\.?$)|\.(?:db|sqlite3?)(?:[-.].*)?$|\.(?:env|key|keys|pem)$|^keybrake\.ya?ml$/i;
+
+function isPrivate(path: string): boolean {
+  return path.split(/[\\/]/).some((segment) => PRIVATE.test(segment));
+}
+
 /** What is wrong with a path before any file is looked at, or undefined. */
 export function pathIssue(path: string): string | undefined {
   if (path.trim() === '' || path.length > PATH_CHARS_MAX) return `must be a path of 1 to ${PATH_CHARS_MAX} characters`;
   if (/\p{Cc}/u.test(path)) return 'must not hold control characters';
   if (isAbsolute(path) || /^[A-Za-z]:/.test(path)) return 'must be relative to KEYBRAKE_SOURCE_DIR';
   if (path.split(/[\\/]/).includes('..')) return 'must stay inside KEYBRAKE_SOURCE_DIR: no ".."';
+  if (isPrivate(path)) return 'must not name a hidden file or folder, a ledger, a key or settings';
   return undefined;
 }
 
@@ -45,6 +53,8 @@ export async function openSource(path: string, env: SourceEnv): Promise<FileHand
 
 /** The absolute path to write results to. Its folder must exist, and it must not be the source. */
 export async function resolveResults(path: string, sourcePath: string | null, env: SourceEnv): Promise<string> {
+  const issue = pathIssue(path);
+  if (issue !== undefined) throw invalidInput([{ path: 'results.path', message: issue }]);
   const folder = await resolveInside(dirname(path), 'results.path', env);
   const target = join(folder, basename(path));
   const existing = await lstat(target).catch((error: NodeJS.ErrnoException) => {
@@ -58,7 +68,26 @@ export async function resolveResults(path: string, sourcePath: string | null, en
   if (sourcePath !== null && target === (await resolveInside(sourcePath, 'source.path', env))) {
     throw invalidInput([{ path: 'results.path', message: 'must not be the source itself' }]);
   }
+  if (existing !== undefined && !(await isOfResults(target))) {
+    const message = 'is there and holds no results of a run: name another file, or remove that one';
+    throw invalidInput([{ path: 'results.path', message }]);
+  }
   return target;
+}
+
+/** How a line of results begins. */
+const RESULT_LINE = '{"record_id":';
+
+/** May the file be replaced? One that cannot be read is somebody else's. */
+async function isOfResults(target: string): Promise<boolean> {
+  const file = await open(target, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
+  if (file === undefined) return false;
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(RESULT_LINE.length), 0, RESULT_LINE.length, 0);
+    return bytesRead === 0 || buffer.toString() === RESULT_LINE;
+  } finally {
+    await file.close();
+  }
 }
 
 /** Throws where this worker may not write into the folder of the results: before the first call, better than after the last. */
@@ -83,6 +112,7 @@ async function resolveInside(path: string, field: string, env: SourceEnv): Promi
     if (inside === '..' || inside.startsWith(`..${sep}`) || isAbsolute(inside)) {
       throw invalidInput([{ path: field, message: 'leads out of KEYBRAKE_SOURCE_DIR' }]);
     }
+    if (isPrivate(inside)) throw invalidInput([{ path: field, message: 'leads to a hidden file, a ledger or a key' }]);
     return real;
   } catch (error) {
     throw toFailure(error, path, field, env);
