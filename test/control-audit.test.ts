@@ -166,6 +166,23 @@ describe('the audit log', () => {
     expect(csvLine(['\r=1', null, 3])).toBe('"\'\r=1",,3\r\n');
   });
 
+  it('lets no formula begin after a semicolon or with a wide sign, and leaves all else as it is', () => {
+    const cellOf = (text: string): unknown => parse(csvLine([text]))[0]?.[0];
+    const formulas = [
+      ['a;=HYPERLINK("http://x.example","y")', `a;'=HYPERLINK("http://x.example","y")`],
+      ['a; \t-1;b', "a; \t'-1;b"],
+      ['a\t@SUM(A1)', "a\t'@SUM(A1)"],
+      ['a;"=1+1"', `a;"'=1+1"`],
+      ['two\n=1+1', "two\n'=1+1"],
+      ['=1;+1', "'=1;'+1"],
+      ['＝1+1', "'＝1+1"],
+      ['a;＠SUM(A1)', "a;'＠SUM(A1)"],
+      [' =1+1', "' =1+1"],
+    ] as const;
+    for (const [text, safe] of formulas) expect(cellOf(text)).toBe(safe);
+    for (const text of ['a=b;c-d', 'a;b=1', 'x＝1', 'card-declined@x', '"; "']) expect(cellOf(text)).toBe(text);
+  });
+
   it('an empty CSV still has its header row', async () => {
     const text = await textOf(await control.admin.exportCalls({ record_id: 'none' }, 'text/csv'));
     expect(text).toMatch(/^call_id,state,key_id,.*,created_at,ended_at,stuck_at\r\n$/);
