@@ -1,6 +1,6 @@
 /** Lines that fit: columns of the audit log, and the progress bar in a narrow terminal. */
 import { barLine } from '../src/cli/progress';
-import { cells, type Column, cutting, fittedTo, titles } from '../src/cli/output';
+import { cells, type Column, cutting, fields, fittedTo, table, titles } from '../src/cli/output';
 
 interface Row {
   readonly record: string;
@@ -29,6 +29,21 @@ describe('a listing', () => {
     const fitted = fittedTo([long], COLUMNS);
     expect(cells(long, fitted.map(cutting))).toBe(`${'x'.repeat(19)}…  POST /v1`);
     expect(cells(long, fitted)).toBe(`${'x'.repeat(30)}  POST /v1`);
+  });
+
+  test('is a line for each row, whatever control characters a vendor or a source has put into it', () => {
+    const forged = 'x\n2026-11-29T10:00:00  settled\u001b[1A\u001b[2K\r\u009b2K\u007f\u2028\u2029\u202ea\u2066b\u2069';
+    const shown = 'x 2026-11-29T10:00:00  settled [1A [2K  2K    a b';
+    const row = { record: forged, call: 'POST /v1' };
+    const fitted = fittedTo([row], [{ ...COLUMNS[0]!, widthMax: 80 }, COLUMNS[1]!]);
+    expect(cells(row, fitted)).toBe(`${shown}   POST /v1`);
+    expect(table([row], COLUMNS)).toHaveLength(2);
+    expect(fields([['code', forged]])).toEqual([`  code  ${shown} `]);
+  });
+
+  test('keeps letters of every script as they are', () => {
+    const text = 'ünïcode 顧客 مرحبا 👩‍👩‍👧';
+    expect(fields([['label', text]])).toEqual([`  label  ${text}`]);
   });
 });
 

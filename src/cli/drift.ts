@@ -4,7 +4,7 @@ import { formatUsd } from '../../proxy/contract';
 import type { DriftEnd, DriftFilter, DriftRow, DriftState, DriftTotal } from '../../proxy/drift/lines';
 import { withProxy } from './connect';
 import { CliError, tellError } from './errors';
-import { type Column, cells, print, table, titles } from './output';
+import { type Column, cells, harmless, print, table, titles } from './output';
 import { micros } from './parse';
 
 interface Format {
@@ -103,7 +103,7 @@ async function printEnd(totals: readonly DriftTotal[], end: DriftEnd): Promise<v
   if (totals.length > 0) for (const line of table(totals, TOTALS)) await print(line);
   for (const { account, gaps } of totals) {
     for (const { count, ledger_usd: usd, reason } of gaps) {
-      await print(`  ${account}: ${count} not read (${usdOrDash(usd)}): ${reason}`);
+      await print(`  ${account}: ${count} not read (${usdOrDash(usd)}): ${harmless(reason)}`);
     }
   }
   await print(verdict(totals, end));

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { type IssueKeyBody, type KeyState, type KeyView, KEY_STATES, formatUsd } from '../../proxy/contract';
 import type { VendorId } from '../../proxy/contract';
 import { withProxy } from './connect';
-import { type Column, fields, print, printJson, table, tell } from './output';
+import { type Column, fields, harmless, print, printJson, table, tell } from './output';
 import { collect, micros, parseCount, parsePairs, parseRates, parseUsd } from './parse';
 import { choice } from './choice';
 import { describeCalls } from './report';
@@ -132,7 +132,7 @@ export function describeKey(key: KeyView): string[] {
   const state = [
     key.state,
     key.exhausted_by && `by ${key.exhausted_by}`,
-    key.revoke_reason && `(${key.revoke_reason})`,
+    key.revoke_reason && `(${harmless(key.revoke_reason)})`,
   ];
   return [
     `${key.key_id}  ${state.filter(Boolean).join(' ')}`,

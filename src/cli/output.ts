@@ -84,14 +84,22 @@ export function titles<Row>(columns: readonly Column<Row>[]): string {
 
 /** One row of columns that have a width. */
 export function cells<Row>(row: Row, columns: readonly Column<Row>[]): string {
-  return join(columns.map((column) => pad(column.value(row), column)));
+  return join(columns.map((column) => pad(harmless(column.value(row)), column)));
+}
+
+/** What ends a line, moves a terminal's cursor, or turns the direction in which a line is read. */
+const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/** A text of others, a vendor's code say, for a person's terminal: in one line, which it cannot make look like another. */
+export function harmless(text: string): string {
+  return text.replaceAll(CONTROLS, ' ');
 }
 
 /** Names and values under each other. Fields whose value is null are left out. */
 export function fields(pairs: readonly (readonly [name: string, value: string | null])[]): string[] {
   const shown = pairs.filter(([, value]) => value !== null);
   const width = Math.max(0, ...shown.map(([name]) => name.length));
-  return shown.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`);
+  return shown.map(([name, value]) => `  ${name.padEnd(width)}  ${harmless(value ?? '')}`);
 }
 
 function pad<Row>(text: string, { width = 0, right = false }: Column<Row>): string {

@@ -8,7 +8,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { type SingleBar, MultiBar } from 'cli-progress';
 import { type Spend, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
-import { cutTo, tell } from './output';
+import { cutTo, harmless, tell } from './output';
 import { micros } from './parse';
 import { endedRecords } from './report';
 import { watchTrouble } from './trouble';
@@ -98,7 +98,7 @@ function show(bar: SingleBar, status: RunStatusView | string, live: Spend | unde
     done,
     all: total ?? '?',
     money: spend === null ? '' : `${formatUsd(micros(spend.settled_usd))}${cap}`,
-    note: stopped ? `${phase.replaceAll('_', ' ')}${reason === null ? '' : `: ${reason}`}` : '',
+    note: stopped ? `${phase.replaceAll('_', ' ')}${reason === null ? '' : `: ${harmless(reason)}`}` : '',
   });
 }
 

@@ -3,14 +3,14 @@ import { type Spend, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
 import { type OutcomeCounts, type RunReport, OUTCOMES } from '../../activities/contract/plan';
 import { isLeft } from './exitCodes';
-import { fields } from './output';
+import { fields, harmless } from './output';
 import { micros } from './parse';
 
 /** A run's report, for people. */
 export function describeReport(workflowId: string, report: RunReport): string[] {
   return [
-    `${report.label}: ${report.status.replaceAll('_', ' ')}`,
-    `  ${report.reason}`,
+    `${harmless(report.label)}: ${report.status.replaceAll('_', ' ')}`,
+    `  ${harmless(report.reason)}`,
     ...fields([
       ['records', describeCounts(report.records)],
       ['spent', report.spend === null ? null : describeSpend(report.spend)],
@@ -86,8 +86,8 @@ function jobSpendOf({ spend, jobSpend }: RunReport): string | null {
 export function describeStatus(workflowId: string, status: RunStatusView): string[] {
   const cap = status.usdCap === null ? '' : ` of ${formatUsd(micros(status.usdCap))}`;
   return [
-    `${status.label ?? workflowId}: ${status.phase.replaceAll('_', ' ')}`,
-    ...(status.reason === null ? [] : [`  ${status.reason}`]),
+    `${harmless(status.label ?? workflowId)}: ${status.phase.replaceAll('_', ' ')}`,
+    ...(status.reason === null ? [] : [`  ${harmless(status.reason)}`]),
     ...fields([
       ['records', describeCounts(status.records)],
       ['in flight', String(status.inFlight)],
