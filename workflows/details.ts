@@ -33,7 +33,7 @@ export function detailsOf(view: RunStatusView): string {
     `**${money(view)}**`,
     '',
     `**${PHASES[phase]}**${inFlight > 0 ? `, ${plural(inFlight, 'call')} in flight` : ''}`,
-    ...(reason === null ? [] : ['', `> ${withoutDollarSigns(reason)}`]),
+    ...(reason === null ? [] : ['', `> ${quoted(reason)}`]),
     '',
     `**Records**${records.total === null ? '' : ` (of ${number(records.total)})`}`,
     '',
@@ -61,14 +61,30 @@ function outcomes({ records }: RunStatusView): string[] {
 
 function identity({ keyId, keyState, jobId, label }: RunStatusView): string[] {
   return [
-    ...(keyId === null ? [] : [`- Key: \`${keyId}\`${keyState === null ? '' : ` (${keyState})`}`]),
-    ...(jobId === null ? [] : [`- Job: \`${jobId}\``]),
-    ...(label === null ? [] : [`- Label: \`${label}\``]),
+    ...(keyId === null ? [] : [`- Key: ${code(keyId)}${keyState === null ? '' : ` (${keyState})`}`]),
+    ...(jobId === null ? [] : [`- Job: ${code(jobId)}`]),
+    ...(label === null ? [] : [`- Label: ${code(label)}`]),
   ];
 }
 
 function usd(dollars: number): string {
   return withoutDollarSigns(formatUsd(usdToMicros(Math.abs(dollars)) ?? Math.round(dollars * 1e6)));
+}
+
+/** What somebody wrote, as a code span that it cannot leave: there Markdown has no escapes. */
+function code(text: string): string {
+  return `\`${oneLine(text).replaceAll('`', "'")}\``;
+}
+
+/** What somebody wrote, as plain text in one line: neither links, images and HTML nor a heading or list. */
+function quoted(text: string): string {
+  const escaped = withoutDollarSigns(oneLine(text)).replaceAll(/[\\`*_~[\]<>&|]/g, '\\$&');
+  return escaped.replace(/^(?=[#+=-])|(?<=^\d+)(?=[.)])/, '\\');
+}
+
+/** Breaks, control characters and what turns the direction of reading become spaces. */
+function oneLine(text: string): string {
+  return text.replaceAll(/[\s\p{Cc}\u202a-\u202e\u2066-\u2069]+/gu, ' ').trim();
 }
 
 /** The UI's Markdown takes the text between two dollar signs for a formula. */
