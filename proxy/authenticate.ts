@@ -25,6 +25,13 @@ export class Authenticator {
     return vaultKey === undefined ? undefined : this.#known.get(vaultKey);
   }
 
+  /** Is {@link authenticate} sure to refuse it? Told at once, without the store. */
+  refuses(authorization: string | undefined): boolean {
+    const vaultKey = vaultKeyIn(authorization);
+    if (vaultKey === undefined) return true;
+    return !this.#known.has(vaultKey) && this.#seal.keyIdOf(vaultKey) === undefined;
+  }
+
   /** For those not seen before. Throws {@link Refusal} `key_invalid` for a missing or false vault key. */
   async authenticate(authorization: string | undefined): Promise<KeyFacts> {
     const vaultKey = vaultKeyIn(authorization);

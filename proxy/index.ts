@@ -140,9 +140,10 @@ async function serve(
     { ...shared, live, lookAfterMs: late.firstMs },
     { ...reconcileTimes, claimWaitMs },
   );
+  const authenticator = new Authenticator(seal, ledger);
   const handle = createHandler({
     ...shared,
-    authenticator: new Authenticator(seal, ledger),
+    authenticator,
     reconciler,
     get epoch() {
       return epochNow();
@@ -171,6 +172,7 @@ async function serve(
   const running: Listening = await listen(
     {
       handle,
+      refuses: (authorization) => authenticator.refuses(authorization),
       control: (request, response) => void answerControl(request, response),
       tls: options.tls,
     },

@@ -20,10 +20,14 @@ const REQUEST_TIMEOUT_MS = 60_000;
 const SILENT_MS = 500;
 /** So long the rest of a request may take while the proxy drains: nothing is reserved for one that is not complete. */
 const ARRIVING_MS = 3_000;
+/** So long the rest of a body that nobody reads may still come, so that its client reads the answer and no reset. */
+const UNREAD_MS = 1_000;
 const CONTROL_PATH = /^\/(?:vault(?:\/|$|\?)|healthz|readyz|metrics|openapi\.json)/;
 
 export interface ServerParts {
   readonly handle: (request: DataRequest) => Promise<Reply | undefined>;
+  /** Is `handle` sure to refuse who comes with this, whatever the body is? */
+  readonly refuses: (authorization: string | undefined) => boolean;
   readonly control: RequestListener;
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
 }
@@ -140,13 +144,31 @@ interface State {
   readonly draining: () => boolean;
 }
 
-/** A client that goes away in the middle of its body is dropped: nothing was reserved. */
+/**
+ * A client that goes away in the middle of its body is dropped: nothing was reserved. Of a client without a genuine
+ * vault key no body is kept, and none is waited for.
+ */
 function dataPlane(
-  { handle }: ServerParts,
+  { handle, refuses }: ServerParts,
   { calls, arriving, draining }: State,
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
+  const take = (body: Buffer | undefined): void => {
+    const incoming = incomingCall(request, response, body);
+    calls.begin();
+    void handle(incoming).then((reply) => {
+      calls.end();
+      answer(request, response, reply, draining());
+    });
+  };
+  request.on('error', () => arriving.delete(request));
+  if (refuses(request.headers.authorization)) {
+    request.once('close', () => arriving.delete(request));
+    // A body that came in one piece with its head is complete by then, and its connection stays.
+    setImmediate(take, undefined);
+    return;
+  }
   const chunks: Buffer[] = [];
   let bytes = 0;
   request.on('data', (chunk: Buffer) => {
@@ -157,14 +179,8 @@ function dataPlane(
     arriving.delete(request);
     const [only] = chunks;
     const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
-    const incoming = incomingCall(request, response, bytes > BODY_BYTES_MAX ? undefined : whole);
-    calls.begin();
-    void handle(incoming).then((reply) => {
-      calls.end();
-      answer(response, reply, draining());
-    });
+    take(bytes > BODY_BYTES_MAX ? undefined : whole);
   });
-  request.on('error', () => arriving.delete(request));
 }
 
 function incomingCall(
@@ -186,10 +202,24 @@ function incomingCall(
   };
 }
 
-function answer(response: ServerResponse, reply: Reply | undefined, last: boolean): void {
+function answer(request: IncomingMessage, response: ServerResponse, reply: Reply | undefined, draining: boolean): void {
   if (reply === undefined || response.destroyed) return;
   const headers: OutgoingHttpHeaders = Object.assign({ 'content-length': reply.body.length }, reply.headers);
-  if (last) headers['connection'] = 'close';
+  const { complete } = request;
+  if (draining || !complete) headers['connection'] = 'close';
   response.writeHead(reply.status, headers);
-  response.end(reply.body);
+  if (complete) response.end(reply.body);
+  else endUnread(request, response, reply.body);
+}
+
+/** The whole answer leaves at once; the connection ends when the rest of the body has come, or in {@link UNREAD_MS}. */
+function endUnread(request: IncomingMessage, response: ServerResponse, body: Buffer): void {
+  response.write(body);
+  const end = () => {
+    clearTimeout(timer);
+    response.end();
+  };
+  const timer = setTimeout(end, UNREAD_MS);
+  request.once('close', end);
+  request.resume();
 }
