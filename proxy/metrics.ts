@@ -8,6 +8,8 @@ import type { Store } from './stores/store';
 /** Pages of 1,000 open calls that one scrape reads: the gauges stop at 20,000 calls instead of stopping the proxy. */
 const SCRAPE_PAGE = 1_000;
 const SCRAPE_PAGES_MAX = 20;
+/** Who scrapes needs no key: so long one reading of the open calls serves everybody. */
+const READING_MS = 2_000;
 const SECONDS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25];
 
 export interface ProxyMetrics {
@@ -70,7 +72,8 @@ export function createMetrics(store: Pick<Store, 'listCalls' | 'countLate'>): Pr
   });
   // A counter that begins with its first refusal hides that one from rate().
   for (const code of Object.keys(REFUSALS)) refusals.inc({ code }, 0);
-  for (const gauge of OPEN_GAUGES) openCalls(store, registers, gauge);
+  const open = { held: reused(() => readOpen(store, 'held')), unknown: reused(() => readOpen(store, 'unknown')) };
+  for (const gauge of OPEN_GAUGES) openCalls(open[gauge.state], registers, gauge);
   waitingForPrice(store, registers);
   const adjusted = new Counter({
     name: 'keybrake_adjusted_total',
@@ -178,15 +181,15 @@ function paceMetrics(registers: Registry[]): Pick<ProxyMetrics, 'paceOf' | 'watc
   };
 }
 
-/** A gauge over the calls that are in a state now, read from the ledger at each scrape. */
-function openCalls(store: Pick<Store, 'listCalls'>, registers: Registry[], gauge: OpenGauge): Gauge {
+/** A gauge over the calls that are in a state now, read from the ledger when it is scraped. */
+function openCalls(open: () => Promise<Open>, registers: Registry[], gauge: OpenGauge): Gauge {
   return new Gauge({
     name: gauge.name,
     help: gauge.help,
     registers,
     async collect() {
       // NaN is "no value" to Prometheus: while the store is down the other metrics are still read.
-      this.set(await readOpen(store, gauge.state).then(gauge.value, () => NaN));
+      this.set(await open().then(gauge.value, () => NaN));
     },
   });
 }
@@ -200,6 +203,20 @@ function waitingForPrice(store: Pick<Store, 'countLate'>, registers: Registry[])
       this.set(await store.countLate().catch(() => NaN));
     },
   });
+}
+
+/** All who ask at once, and until {@link READING_MS} after it has come, hear of the same reading. */
+function reused<T>(read: () => Promise<T>): () => Promise<T> {
+  let last: Promise<T> | undefined;
+  let until = Infinity;
+  return () => {
+    if (last !== undefined && performance.now() < until) return last;
+    const came = () => void (until = performance.now() + READING_MS);
+    until = Infinity;
+    last = read();
+    last.then(came, came);
+    return last;
+  };
 }
 
 async function readOpen(store: Pick<Store, 'listCalls'>, state: 'held' | 'unknown'): Promise<Open> {

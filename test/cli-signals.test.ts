@@ -103,7 +103,8 @@ describe('proxy', () => {
       ({ status }) => status,
       () => 'cut off',
     );
-    const held = async () => (await (await fetch(`${url}/metrics`)).text()).includes('keybrake_held_usd 5');
+    const asked = { headers: { authorization: `Bearer ${at.stack.apiKey}` } };
+    const held = async () => (await (await fetch(`${url}/vault/calls?state=held`, asked)).text()).includes('call_');
     await eventually(held);
     return { sandbox, proxy, reply };
   }

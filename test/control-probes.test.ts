@@ -1,6 +1,8 @@
+import { OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi';
 import type { Outcome } from '../proxy/ledger/finish';
 import { StoreError } from '../proxy/stores/store';
 import { BODY, type Control, startControl } from './support/control';
+import { until } from './support/until';
 
 const USD = 1_000_000;
 const unknown: Outcome = { state: 'unknown', httpStatus: null, code: 'outcome_unknown' };
@@ -40,9 +42,34 @@ describe('probes', () => {
     expect(text).toMatch(/^keybrake_unknown_calls 1$/m);
     expect(text).toMatch(/^keybrake_refusals_total\{code="cap_exhausted"\} 0$/m);
     expect(text).not.toMatch(/\bkey_[0-9a-z]{26}|vk_|billing|sk_test/);
+  });
+
+  it('metrics are told without the open money while the ledger cannot be read', async () => {
     jest.spyOn(control.ledger.store, 'listCalls').mockRejectedValue(new StoreError('gone'));
     const blind = await open('/metrics');
     expect([blind.status, await blind.text()]).toEqual([200, expect.stringMatching(/^keybrake_held_usd nan$/im)]);
+  });
+
+  it('many who read the metrics at once, or one after the other, cost the ledger one reading of each state', async () => {
+    const key = await control.admin.issueKey(BODY);
+    await control.spend(key.key_id, 2 * USD, unknown);
+    const read = jest.spyOn(control.ledger.store, 'listCalls');
+    const scrape = async () => (await open('/metrics')).text();
+    const texts = await Promise.all(Array.from({ length: 10 }, scrape));
+    for (const text of [...texts, await scrape()]) expect(text).toMatch(/^keybrake_unknown_calls 1$/m);
+    const states = read.mock.calls.map(([{ state }]) => String(state));
+    expect(states.toSorted()).toEqual(['held', 'unknown']);
+    await control.spend(key.key_id, 2 * USD, unknown);
+    await until('the second call is seen', async () => /^keybrake_unknown_calls 2$/m.test(await scrape()) || undefined);
+  });
+
+  it('the OpenAPI document is made once, however often it is asked for', async () => {
+    const made = jest.spyOn(OpenApiGeneratorV31.prototype, 'generateDocument');
+    const [first, ...more] = [await open('/openapi.json'), await open('/openapi.json'), await open('/openapi.json')];
+    const text = await first.text();
+    for (const again of more) expect(await again.text()).toBe(text);
+    expect([first.status, first.headers.get('content-type')]).toEqual([200, 'application/json']);
+    expect(made).toHaveBeenCalledTimes(1);
   });
 
   it('OpenAPI 3.1 has every call of the contract, and every reference in it leads somewhere', async () => {

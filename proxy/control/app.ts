@@ -256,7 +256,12 @@ function addProbes(app: App, { ledger, draining, metrics }: ControlDeps): void {
     scheme: 'bearer',
     description: 'KEYBRAKE_API_KEY (admin) or KEYBRAKE_WORKER_KEY (worker).',
   });
-  app.doc31('/openapi.json', routes.DOCUMENT);
+  // Who asks for it needs no key, and all calls wait while it is made: it is made once.
+  let document: string | undefined;
+  app.get('/openapi.json', (c) => {
+    document ??= JSON.stringify(app.getOpenAPI31Document(routes.DOCUMENT));
+    return c.body(document, 200, { 'content-type': 'application/json' });
+  });
 }
 
 /** Before the keys are asked for: a vendor has none, it signs. */
