@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { vault } from '../activities';
 import { scanHistory } from '../src/testing';
 import { vaultRevokeSignal, vaultStatusQuery } from '../workflows';
 import { eventsOf, eventually, failedTasks, type Stack, startStack, startWorker } from './support/temporal';
@@ -20,7 +21,13 @@ const seen = { keyIds: new Set<string>() };
 beforeAll(async () => {
   stack = await startStack();
   const workflowsPath = require.resolve('./support/userWorkflows');
-  worker = await startWorker(stack, taskQueue, { worker: { workflowsPath, activities: userActivities(seen) } });
+  const activities = {
+    ...userActivities(seen),
+    async revokeOwn(reason: string): Promise<void> {
+      await stack.proxy.client.revokeKey(vault('none').keyId, reason);
+    },
+  };
+  worker = await startWorker(stack, taskQueue, { worker: { workflowsPath, activities } });
 });
 
 afterAll(async () => {
@@ -69,6 +76,14 @@ async function expectClosed(handle: WorkflowHandle): Promise<void> {
   const secrets = [stack.proxy.secret, stack.proxy.workerKey, stack.proxy.apiKey];
   expect(scanHistory(await handle.fetchHistory(), { secrets })).toEqual([]);
 }
+
+test('a workflow task that is run anew at the end of the function does not take its own revocation for another’s', async () => {
+  expect(await result('revokedAtItsEnd', 'anew_1', 'The function has ended.')).toBe('done');
+  const capped = await failure(await start('revokedAtItsEnd', 'anew_2', 'cap_exhausted'));
+  expect(capped.type).toBe('keybrake.cap_exhausted');
+  const revoked = await failure(await start('revokedAtItsEnd', 'anew_3', 'the operator says so'));
+  expect(revoked).toMatchObject({ type: 'keybrake.key_revoked', message: expect.stringContaining('operator says so') });
+});
 
 describe('withVaultKey', () => {
   test('gives the activities their key and revokes it at the end', async () => {

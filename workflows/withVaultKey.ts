@@ -43,6 +43,8 @@ export interface Vault {
 }
 
 const SPEND_TIMEOUT_MS = 60_000;
+/** Why a key is revoked whose function has ended without a stop. */
+const ENDED = 'The function has ended.';
 const opened: OpenVault[] = [];
 /** Why the keys were revoked while none was open: the next one dies at once, since nothing may be paid any more. */
 let revokedBetween: string | undefined;
@@ -188,14 +190,20 @@ class OpenVault {
       const key = this.#openKey();
       // Read first: afterwards every key is revoked. A call may have met the cap without telling anyone.
       const before = await key.spend(SPEND_TIMEOUT_MS).catch(() => undefined);
-      this.#stop ??= stopIn(before);
+      const seen = stopIn(before);
+      // Seen again by a workflow task that is run anew after its time was over: it has revoked the key already.
+      const mine = seen?.reason !== undefined && (seen.reason === ENDED || isStopCode(seen.reason));
+      if (!mine) this.#stop ??= seen;
+      else if (isStopCode(seen.reason)) this.#stop ??= { code: seen.reason };
       this.#closing = true;
-      await key.revoke(this.#stop?.reason ?? this.#stop?.code ?? 'The function has ended.');
+      await key.revoke(this.#stop?.reason ?? this.#stop?.code ?? ENDED);
       this.#ended = true;
       key.unguard();
       this.#scope.cancel();
       await until(() => this.#context.inFlight === 0);
-      return this.#stop === undefined ? before : ((await key.spend(SPEND_TIMEOUT_MS).catch(() => undefined)) ?? before);
+      return this.#stop === undefined && !mine
+        ? before
+        : ((await key.spend(SPEND_TIMEOUT_MS).catch(() => undefined)) ?? before);
     });
   }
 
@@ -270,6 +278,10 @@ const WORDS = {
   key_expired: 'the time to live or the lease of the key has ended',
   key_invalid: 'the proxy does not know the key',
 } as const satisfies Record<StopCode, string>;
+
+function isStopCode(text: string | undefined): text is StopCode {
+  return text !== undefined && Object.hasOwn(WORDS, text);
+}
 
 function stopFailure({ code, reason }: { code: StopCode; reason?: string }, last: VaultSpend | undefined) {
   const spent = last === undefined ? '' : `; ${formatUsd(usdToMicros(last.spend.settled_usd) ?? 0)} spent`;

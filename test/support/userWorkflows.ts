@@ -53,6 +53,18 @@ export async function chargeAll(ids: string[], usdCap: number, settings?: VaultK
   return { done, keyId };
 }
 
+/** Its key is revoked at its very end, where nobody hears of it but the word about the spend. */
+export async function revokedAtItsEnd(id: string, reason: string) {
+  const { revokeOwn } = proxyActivities<{ revokeOwn(reason: string): Promise<void> }>({
+    startToCloseTimeout: '30 seconds',
+  });
+  return withVaultKey(keyOptions(100), async () => {
+    await charge(id);
+    await revokeOwn(reason);
+    return 'done';
+  });
+}
+
 /** Swallows every failure, in the workflow and in the activity. */
 export async function swallowAll(
   ids: string[],
