@@ -1,5 +1,6 @@
 /** The records that a run has called, by the rows of its key. */
 import type { CallView } from '../proxy/contract';
+import { offsetIn } from './outcome';
 import type { SourceItem } from './sources';
 
 /** Each once, in the order of their first calls. */
@@ -9,7 +10,7 @@ export async function* called(calls: AsyncIterable<CallView>): AsyncGenerator<So
     const place = `${id}\0${context}`;
     if (id === null || seen.has(place)) continue;
     seen.add(place);
-    const offset = Number(/offset=(\d+)/.exec(context ?? '')?.[1] ?? 0);
+    const offset = offsetIn(context) ?? 0;
     // The ledger has the record id as it went over the wire.
     yield { ref: { id, activityId: id, offset, length: 0, line: offset + 1 } };
   }

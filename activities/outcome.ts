@@ -113,7 +113,7 @@ export function contextOf(offset: number): string {
   return `offset=${offset}`;
 }
 
-function offsetIn(context: string | null): number | null {
+export function offsetIn(context: string | null): number | null {
   const match = /(?:^|[\s;,])offset=(\d{1,16})(?:$|[\s;,])/.exec(context ?? '');
   return match === null ? null : Number(match[1]);
 }

@@ -3,35 +3,13 @@ import { randomUUID } from 'node:crypto';
 import type { WorkflowFailedError, WorkflowHandle } from '@temporalio/client';
 import { keybrake } from './support/cli';
 import { statusQuery } from '../workflows';
-import {
-  customers,
-  eventually,
-  inputFor,
-  type Stack,
-  startRun,
-  startStack,
-  startWorker,
-  writeSource,
-} from './support/temporal';
-import { userActivities } from './support/userActivities';
+import { customers, eventually, inputFor, type Stack, startRun, writeSource } from './support/temporal';
+import { useUserWorker } from './support/userWorker';
 
+const users = useUserWorker();
+const { taskQueue, seen } = users;
 let stack: Stack;
-let worker: Awaited<ReturnType<typeof startWorker>>;
-const taskQueue = `own-${randomUUID()}`;
-const seen = { keyIds: new Set<string>() };
-
-beforeAll(async () => {
-  stack = await startStack();
-  const workflowsPath = require.resolve('./support/userWorkflows');
-  worker = await startWorker(stack, taskQueue, { worker: { workflowsPath, activities: userActivities(seen) } });
-});
-
-afterAll(async () => {
-  await worker.stop();
-  await stack.stop();
-});
-
-beforeEach(() => seen.keyIds.clear());
+beforeAll(() => void ({ stack } = users));
 
 function cli(...args: string[]) {
   const env = { KEYBRAKE_URL: stack.proxy.url, KEYBRAKE_API_KEY: stack.proxy.apiKey };

@@ -11,27 +11,14 @@ import {
   type RunHandle,
   type Stack,
   startRun,
-  startStack,
-  startWorker,
   writeSource,
 } from './support/temporal';
-import { userActivities } from './support/userActivities';
+import { useUserWorker } from './support/userWorker';
 
+const users = useUserWorker();
+const { taskQueue, seen } = users;
 let stack: Stack;
-let worker: Awaited<ReturnType<typeof startWorker>>;
-const taskQueue = `ids-${randomUUID()}`;
-const seen = { keyIds: new Set<string>() };
-
-beforeAll(async () => {
-  stack = await startStack();
-  const workflowsPath = require.resolve('./support/userWorkflows');
-  worker = await startWorker(stack, taskQueue, { worker: { workflowsPath, activities: userActivities(seen) } });
-});
-
-afterAll(async () => {
-  await worker.stop();
-  await stack.stop();
-});
+beforeAll(() => void ({ stack } = users));
 
 // A run that cannot get its key tries for ten minutes.
 const soon = { workflowExecutionTimeout: '20 seconds' as const };
@@ -78,8 +65,6 @@ async function resetToTheBeginning(handle: WorkflowHandle): Promise<RunHandle> {
 }
 
 describe('withVaultKey', () => {
-  beforeEach(() => seen.keyIds.clear());
-
   test.each([
     ['in Chinese', '請求-2026-鍵', false],
     ['of emoji', '💸'.repeat(90), true],

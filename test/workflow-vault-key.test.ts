@@ -4,8 +4,8 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { vault } from '../activities';
 import { scanHistory } from '../src/testing';
 import { vaultRevokeSignal, vaultStatusQuery } from '../workflows';
-import { eventsOf, eventually, failedTasks, type Stack, startStack, startWorker } from './support/temporal';
-import { userActivities } from './support/userActivities';
+import { eventsOf, eventually, failedTasks, type Stack } from './support/temporal';
+import { useUserWorker } from './support/userWorker';
 import type * as workflows from './support/userWorkflows';
 
 type Workflows = Omit<typeof workflows, 'keyOptions' | 'withVaultKey'>;
@@ -13,29 +13,14 @@ type Name = keyof {
   [K in keyof Workflows as Workflows[K] extends (...args: never[]) => Promise<unknown> ? K : never]: true;
 };
 
+const users = useUserWorker({
+  async revokeOwn(reason: string): Promise<void> {
+    await users.stack.proxy.client.revokeKey(vault('none').keyId, reason);
+  },
+});
+const { taskQueue, seen } = users;
 let stack: Stack;
-let worker: Awaited<ReturnType<typeof startWorker>>;
-const taskQueue = `vault-${randomUUID()}`;
-const seen = { keyIds: new Set<string>() };
-
-beforeAll(async () => {
-  stack = await startStack();
-  const workflowsPath = require.resolve('./support/userWorkflows');
-  const activities = {
-    ...userActivities(seen),
-    async revokeOwn(reason: string): Promise<void> {
-      await stack.proxy.client.revokeKey(vault('none').keyId, reason);
-    },
-  };
-  worker = await startWorker(stack, taskQueue, { worker: { workflowsPath, activities } });
-});
-
-afterAll(async () => {
-  await worker.stop();
-  await stack.stop();
-});
-
-beforeEach(() => seen.keyIds.clear());
+beforeAll(() => void ({ stack } = users));
 
 function start(name: Name, ...args: unknown[]): Promise<WorkflowHandle> {
   const options = {

@@ -9,6 +9,7 @@ import { type TemporalFlags, type TemporalPlace, temporalFlags, withTemporal } f
 import { explain } from './errors';
 import { EXIT } from './exitCodes';
 import { print, printJson } from './output';
+import { isPolled } from './pollers';
 import { micros } from './parse';
 
 type Level = 'ok' | 'warn' | 'fail';
@@ -152,21 +153,10 @@ async function checkTemporalSide(flags: Flags): Promise<Check[]> {
   }
 }
 
-const POLLED = [
-  ['workflows', 1],
-  ['activities', 2],
-] as const;
-
-async function checkPollers(client: Client, { namespace, taskQueue }: TemporalPlace): Promise<Check[]> {
+async function checkPollers(client: Client, { taskQueue }: TemporalPlace): Promise<Check[]> {
   return Promise.all(
-    POLLED.map(async ([what, taskQueueType]) => {
-      const { pollers } = await client.workflowService.describeTaskQueue({
-        namespace,
-        taskQueue: { name: taskQueue },
-        // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the enum is in a package we do not depend on
-        taskQueueType,
-      });
-      if ((pollers ?? []).length > 0) return ok(what, `a worker polls ${taskQueue}`);
+    (['workflows', 'activities'] as const).map(async (what) => {
+      if (await isPolled(client.workflow, taskQueue, what)) return ok(what, `a worker polls ${taskQueue}`);
       const remedy = `Start one: keybrake worker --task-queue ${taskQueue}. Until then runs wait.`;
       return bad('fail', what, `no worker polls ${taskQueue}`, remedy);
     }),

@@ -1,5 +1,6 @@
 /** The log for a person at a terminal: a line for each entry. Elsewhere, and with `KEYBRAKE_DEBUG=1`, it is JSON. */
 import { type DestinationStream, destination } from 'pino';
+import { harmless } from './output';
 
 const LEVELS: Readonly<Record<number, string>> = {
   10: 'trace',
@@ -24,7 +25,7 @@ export function terminalLog(): DestinationStream | undefined {
 /** `09:15:02 warn Activity failed activityType=… attempt=3: why`, of a line of the log. */
 export function shortLine(line: string): string {
   const entry = parsed(line);
-  if (entry === undefined) return plain(line.trimEnd());
+  if (entry === undefined) return harmless(line.trimEnd());
   const { level, time, msg, err, temporal } = entry;
   const of = record(temporal);
   const told = [
@@ -36,7 +37,7 @@ export function shortLine(line: string): string {
   const where = marks.map(([name, value]) => `${name}=${String(value)}`);
   const why = text(record(err)['message']);
   const said = [...words, ...where].filter((word) => word !== '').join(' ');
-  return plain(why === '' ? said : `${said}: ${why}`).slice(0, TEXT_CHARS_MAX);
+  return harmless(why === '' ? said : `${said}: ${why}`).slice(0, TEXT_CHARS_MAX);
 }
 
 function parsed(line: string): Readonly<Record<string, unknown>> | undefined {
@@ -53,9 +54,4 @@ function text(value: unknown): string {
 
 function record(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
-}
-
-/** What a vendor says must not move the cursor of the terminal that it is shown in. */
-function plain(line: string): string {
-  return line.replace(/\p{Cc}+/gu, ' ');
 }

@@ -1,11 +1,11 @@
 /** What a command waits for where no worker answers: without one Temporal keeps a run, or a question to it, for later. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isGrpcDeadlineError, type WorkflowHandle } from '@temporalio/client';
+import { isPolled } from './pollers';
 
 const LOOK_MS = 2_000;
 /** A worker that is busy answers late. */
 const ANSWER_MS = 10_000;
-const WORKFLOW_TASKS = 1;
 
 /** Tells once that a run waits for a worker, until `ended` is aborted. */
 export async function watchForWorker(
@@ -40,14 +40,7 @@ async function waitsForWorker(handle: WorkflowHandle): Promise<string | false> {
 /** The run's task queue where nobody polls it; null where somebody has of late. */
 async function queueWithoutWorker(handle: WorkflowHandle): Promise<string | null> {
   const { taskQueue } = await handle.describe();
-  const { workflowService, options } = handle.client;
-  const { pollers } = await workflowService.describeTaskQueue({
-    namespace: options.namespace,
-    taskQueue: { name: taskQueue },
-    // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the enum is in a package we do not depend on
-    taskQueueType: WORKFLOW_TASKS,
-  });
-  return (pollers ?? []).length > 0 ? null : taskQueue;
+  return (await isPolled(handle.client, taskQueue, 'workflows')) ? null : taskQueue;
 }
 
 /** Waits for `answer`, and tells what for where it takes longer than a moment. */
