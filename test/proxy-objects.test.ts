@@ -103,6 +103,15 @@ describe('keys that say different dollars for one currency', () => {
     expect([await settledUsd(first), await settledUsd(second)]).toEqual([0, 120]);
   });
 
+  test('a rise is held whole before it leaves, also where another key counts the rest at a higher rate', async () => {
+    const [first, second] = [await issue(200, { fx: { eur: 1.2 } }), await issue(5, { fx: { eur: 1 } })];
+    const id = await make(first, 'amount=10000&currency=eur');
+    expect(await statusOf(second, { path: on(id), body: 'amount=10500' })).toBe(200);
+    // $5 more at its own rate, though $125 are counted already.
+    expect(await statusOf(second, { path: on(id), body: 'amount=11000' })).toBe('429 cap_exhausted');
+    expect([await settledUsd(first), await settledUsd(second)]).toEqual([120, 5]);
+  });
+
   test('a refund of the rest is counted at the rate of the key that makes it', async () => {
     const [first, second] = [await issue(200, { fx: { eur: 1 } }), await issue(110, { fx: { eur: 1.2 } })];
     const id = await make(first, 'amount=10000&currency=eur&confirm=true');
