@@ -263,8 +263,8 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       else account.pacer.answered(slot, limit);
       if (answered.kind !== 'unsent') metrics.answered(vendor.id, performance.now() - started);
       const sent = withoutSecret(answered, account);
-      const terms = { fx: facts.fx };
       const first = held.kind === 'held';
+      const terms = { fx: first ? facts.fx : held.fx };
       const verdict = judge({ sent, vendor, route, price, request, terms, first });
       const answer = await settle(held, passage, errand, sent, verdict);
       // What may have been executed is sent again with its idempotency key only, as its client would.
@@ -285,7 +285,8 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     metrics.ended(vendor.id, outcome.state);
     metrics.adjusted(vendor.id, finished?.adjustedMicros ?? 0);
 
-    const remaining = leastRemaining(finished?.budgets ?? []) ?? held.remainingMicros;
+    const own = held.kind === 'held' || held.call.key_id === facts.keyId;
+    const remaining = (own ? leastRemaining(finished?.budgets ?? []) : null) ?? held.remainingMicros;
     const reserved = { callId, remaining };
     if (outcome.state === 'unknown') return unknownRefusal(reserved, sent, repeat);
     if (sent.kind === 'unsent') {

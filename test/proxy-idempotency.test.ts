@@ -88,8 +88,9 @@ test('another vault key resolves an unknown call; the money is counted where it 
   rig.sandbox.setFaults({ dropAfter: { first: 1 } });
   await rig.call(key.vault_key, { key: 'crashed' });
   await rig.client.revokeKey(key.key_id, 'the run crashed');
-  const next = await rig.issue({ usd_cap: 100 });
-  expect((await rig.call(next.vault_key, { key: 'crashed' })).status).toBe(200);
+  const next = await rig.issue({ usd_cap: 70 });
+  const { status, headers } = await rig.call(next.vault_key, { key: 'crashed' });
+  expect([status, headers['keybrake-remaining-usd']]).toEqual([200, '70']);
   expect(await books(rig, key.key_id)).toEqual(balanced(1, 5));
   expect((await rig.client.getKey(next.key_id)).spend.settled_usd).toBe(0);
 });

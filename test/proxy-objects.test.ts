@@ -120,6 +120,16 @@ describe('keys that say different dollars for one currency', () => {
     expect([await settledUsd(first), await settledUsd(second)]).toEqual([100, 0]);
   });
 
+  test('a call that another key resolves is counted in the dollars that it was held in', async () => {
+    const [payer, cheap] = [await issue(150, { fx: { eur: 1.2 } }), await issue(150, { fx: { eur: 0.01 } })];
+    const charge = { body: 'amount=10000&currency=eur&confirm=true', key: 'lost' };
+    rig.sandbox.setFaults({ dropAfter: { first: 1 } });
+    expect(await statusOf(payer, charge)).toBe('504 outcome_unknown');
+    expect(await statusOf(cheap, charge)).toBe(200);
+    expect([await settledUsd(payer), await settledUsd(cheap)]).toEqual([120, 0]);
+    expect(await statusOf(payer, { ...charge, key: 'next' })).toBe('429 cap_exhausted');
+  });
+
   test('no key lowers what another pays by saying less for the currency', async () => {
     const [payer, cheap] = [await issue(200, { fx: { eur: 1.2 } }), await issue(2, { fx: { eur: 0.01 } })];
     const id = await make(payer, 'amount=10000&currency=eur&capture_method=manual');

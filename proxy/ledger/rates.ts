@@ -4,10 +4,15 @@ import type { Rows } from '../stores/store';
 /** How many of a key's micro-dollars one of another key's is. */
 export type RateOf = (otherKey: string) => number;
 
+/** Dollars per unit of currency, as the key says. */
+export function fxOf(rows: Rows, keyId: string): Readonly<Record<string, number>> {
+  return JSON.parse(rows.get('keys', keyId)?.fx ?? '{}') as Readonly<Record<string, number>>;
+}
+
 export function ratesOf(rows: Rows, keyId: string, currency: string): RateOf {
   if (currency === 'usd') return () => 1;
   const rate = (id: string) => {
-    const fx = JSON.parse(rows.get('keys', id)?.fx ?? '{}') as Readonly<Record<string, number>>;
+    const fx = fxOf(rows, id);
     return Object.hasOwn(fx, currency) ? fx[currency] : undefined;
   };
   const own = rate(keyId);

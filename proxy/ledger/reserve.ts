@@ -9,6 +9,7 @@ import type { Price, Valuation } from '../vendors/vendor';
 import { budgetIdsOf, budgetOf, fit, leastRemaining, moved, utcDay } from './budgets';
 import { type DeadCode, type KeyFacts, lifeOf } from './facts';
 import { needOf } from './need';
+import { fxOf } from './rates';
 import { budgetRefusal, newCall, perCallRefusal, recordRefusal } from './refusals';
 
 /** A reserved call must begin to leave within this time, so that a paused process that wakes late does not send. */
@@ -66,10 +67,11 @@ export type Reserved =
       readonly sendBy: number;
       readonly remainingMicros: Micros | null;
     }
-  /** The call is unknown and its money held: send it again with the same key. */
+  /** The call is unknown and its money held, by the rates of the key that made it: send it again with the same key. */
   | {
       readonly kind: 'resend';
       readonly call: CallRow;
+      readonly fx: KeyFacts['fx'];
       readonly sendBy: number;
       readonly remainingMicros: Micros | null;
     }
@@ -190,7 +192,7 @@ function resend(rows: Rows, now: number, input: ReserveInput, call: CallRow, sen
     key_id: call.key_id,
   });
   const budgets = budgetIdsOf(input.call.facts, utcDay(now)).map((id) => budgetOf(rows, input.call.facts, id, now));
-  return { kind: 'resend', call, sendBy, remainingMicros: leastRemaining(budgets) };
+  return { kind: 'resend', call, fx: fxOf(rows, call.key_id), sendBy, remainingMicros: leastRemaining(budgets) };
 }
 
 /** While it is looked for, come back; once it is left to an operator, nothing like it is sent until he has spoken. */
