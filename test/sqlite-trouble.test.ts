@@ -1,4 +1,5 @@
 /** The SQLite store among other programs, and on a disk that fails: it loses nothing, and takes nothing that it could lose. */
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -50,6 +51,42 @@ test.each([
   const again = openSqlite(copy);
   expect(await valuesIn(again, ['n11'])).toEqual({ n11: 'x'.repeat(MIB) });
   await again.close();
+});
+
+/** A limit on the size of files stands in for a full disk. Only Linux can set one on a process that runs. */
+const describeWithLimits = spawnSync('prlimit', ['--version']).status === 0 ? describe : describe.skip;
+
+describeWithLimits('a disk that is full of the log', () => {
+  test('takes records again once the reader that made it long has left', async () => {
+    const path = newPath();
+    const store = openSqlite(path, { logFileBytes: MIB, syncBytes: MIB / 4, ownBytesMax: Infinity });
+    await put(store, 'n0', 'x');
+    await store.listKeys({ limit: 1 });
+    const reader = connect(path);
+    reader.exec('BEGIN');
+    reader.prepare('SELECT count(*) FROM meta').get();
+    for (let index = 0; index < 12; index += 1) await put(store, `n${index % 2}`, 'x'.repeat(MIB));
+    await store.listKeys({ limit: 1 });
+    const full = Math.max(...readdirSync(join(path, '..')).map((name) => statSync(join(path, '..', name)).size));
+    const limit = (bytes: number | 'unlimited') =>
+      execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:unlimited`]);
+    limit(full);
+    try {
+      const more = 'y'.repeat(2 * MIB);
+      await expect(put(store, 'more', more)).rejects.toThrow('cannot be written: EFBIG');
+      reader.exec('COMMIT');
+      reader.close();
+      const isTaken = () =>
+        put(store, 'more', more).then(
+          () => true,
+          () => undefined,
+        );
+      await until('a record is taken', isTaken);
+    } finally {
+      limit('unlimited');
+    }
+    await store.close();
+  });
 });
 
 test('a log that is longer than any file can be read at once is read', async () => {
@@ -137,6 +174,17 @@ test('a ledger that was not closed does not open without its log: what was spent
   writeFileSync(`${lost}-log.0`, '');
   await openSqlite(lost).close();
   await openSqlite(lost).close();
+  await store.close();
+});
+
+test('a start that ended before the log was there leaves a ledger that opens: nothing was spent yet', async () => {
+  const path = newPath();
+  // Links to nowhere: the files cannot be made.
+  for (const log of ['-log.0', '-log.1']) symlinkSync(join(path, 'nowhere'), `${path}${log}`);
+  expect(() => openSqlite(path)).toThrow(/ENOENT|ENOTDIR/);
+  for (const log of ['-log.0', '-log.1']) rmSync(`${path}${log}`);
+  const store = openSqlite(path);
+  await put(store, 'a', 'b');
   await store.close();
 });
 

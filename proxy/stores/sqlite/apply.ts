@@ -19,6 +19,8 @@ export class Applier {
 
   /** Answers the number of the last record that the tables have. Records that they have already change nothing. */
   apply(records: readonly Buffer[]): number {
+    // A disk that is full takes no word of it either, and may be waiting for what follows.
+    if (records.length === 0) return this.#applied;
     this.#statements.begin.run();
     try {
       const last = this.#write(records);

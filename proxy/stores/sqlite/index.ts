@@ -14,7 +14,7 @@ import { isClosed, StoreError } from '../store';
 import { type KeyRow, type LateRow, type RowTypes, TABLES, type TableName } from '../tables';
 import { WorkingSet } from '../workingSet';
 import { Backlog } from './backlog';
-import { Log, logPaths, readLog } from './log';
+import { Log, logPaths, makeLog, readLog } from './log';
 import { ledgerPath, nameOf } from './place';
 import { encodeRecord, LAYOUTS } from './record';
 import { appliedIn, lock, lockPath, markOpen, openLedger, sqliteCode, wasLeftOpen } from './schema';
@@ -78,6 +78,7 @@ function recoverTables(path: string, db: Database.Database): number {
   }
   const records = readLog(path, appliedIn(db));
   if (records.length > 0) new TableWorker(db, Infinity).turn(records);
+  makeLog(path);
   if (!markOpen(db, true)) throw new StoreError(`The ledger ${path} is being read by another process.`);
   return appliedIn(db);
 }

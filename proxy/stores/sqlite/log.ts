@@ -40,6 +40,15 @@ export function readLog(ledger: string, applied: number): Buffer[] {
   return after.map(({ record }) => record);
 }
 
+/**
+ * Makes the files that are not there, durably, before the ledger is marked open: one that is and has none has lost its
+ * last commits.
+ */
+export function makeLog(ledger: string): void {
+  for (const path of logPaths(ledger)) closeSync(openSync(path, 'a', 0o600));
+  syncFolderOf(ledger);
+}
+
 interface Found {
   readonly at: number;
   readonly seq: number;
@@ -125,21 +134,31 @@ export class Log {
     this.#files = [one as LogFile, other as LogFile];
     this.#syncedSeq = seq;
     this.#fileBytes = fileBytes;
-    syncFolderOf(ledger);
   }
 
   /** Resolves once the record is durable. One at a time. After a failure the next record takes the failed one's place. */
   async append(seq: number, record: Buffer): Promise<void> {
     this.#takeTurns();
     const current = this.#files[this.#current];
-    this.#busy = true;
-    await current.file.grow(record.length);
+    await this.#grow(current, record.length);
     const small = record.length <= SMALL_BYTES;
     const started = performance.now();
     await current.file.add(record, small && this.#usualMs < QUICK_MS);
     if (small) this.#usualMs += (performance.now() - started - this.#usualMs) / 8;
     this.#busy = false;
     current.lastSeq = seq;
+  }
+
+  /** Where there is no room, nothing of the record is in the file: the other one may be cut, and may have room for it. */
+  async #grow({ file }: LogFile, bytes: number): Promise<void> {
+    const wasBusy = this.#busy;
+    this.#busy = true;
+    try {
+      await file.grow(bytes);
+    } catch (error) {
+      this.#busy = wasBusy;
+      throw error;
+    }
   }
 
   /** SQLite has, synced, every record up to this one. */
