@@ -93,6 +93,16 @@ export function chunkCall(ttlMs: number): ActivityOptions {
 
 type LocalName = typeof ACTIVITIES.issue | typeof ACTIVITIES.revoke | typeof ACTIVITIES.raise | typeof ACTIVITIES.spend;
 
+interface LocalOptions {
+  readonly summary: string;
+  readonly timeoutMs?: number;
+  /** As many as there is time for by default. */
+  readonly attempts?: number;
+}
+
+/** How soon what the proxy did not answer is asked again. */
+export const LOCAL_RETRY = { initialInterval: 250, maximumInterval: 15_000 } as const;
+
 /**
  * Runs an activity of the control plane in the worker itself, so that it never queues behind vendor calls. It is short
  * and never cancelled: cancelling one local activity while another resolves fails the workflow task in SDK 1.24
@@ -101,12 +111,12 @@ type LocalName = typeof ACTIVITIES.issue | typeof ACTIVITIES.revoke | typeof ACT
 export function callLocal<N extends LocalName>(
   name: N,
   input: Input<N>,
-  { summary, timeoutMs = CONTROL_TIMEOUT_MS }: { readonly summary: string; readonly timeoutMs?: number },
+  { summary, timeoutMs = CONTROL_TIMEOUT_MS, attempts }: LocalOptions,
 ): Promise<Answer<N>> {
   const activities = proxyLocalActivities({
     startToCloseTimeout: 20_000,
     scheduleToCloseTimeout: timeoutMs,
-    retry: { initialInterval: 250, maximumInterval: 15_000 },
+    retry: { ...LOCAL_RETRY, ...(attempts !== undefined && { maximumAttempts: attempts }) },
     // Longer waits become timers, so that the workflow task does not stay open.
     localRetryThreshold: 2_000,
     cancellationType: 'WAIT_CANCELLATION_COMPLETED',

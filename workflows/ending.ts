@@ -48,15 +48,30 @@ export async function finish(
   return conclude(run, reportOf(run, plan, { spend, results, notes, revokeConfirmed }));
 }
 
-/** The report of a run that was stopped before it had a key. */
-export async function reportWithoutKey(run: Run): Promise<RunReport> {
+/** The report of a run that was stopped before it had a key. `plan`: the proxy was asked for one, and did not answer. */
+export async function reportWithoutKey(run: Run, plan?: LimitedPlan): Promise<RunReport> {
   const status: RunStatus = run.stop?.status ?? 'failed';
-  const reason = run.stop?.reason ?? '';
-  const records = { ...run.totals(), total: null };
+  run.plan = plan;
+  const words = [sentence(run.stop?.reason ?? ''), plan === undefined ? 'No key was issued.' : keyUnknown(plan)];
   await until(allHandlersFinished);
   run.finished();
-  const nothing = { keyId: null, jobId: '', label: '', spend: null, jobSpend: null, results: null };
-  return conclude(run, { status, reason: `${sentence(reason)} No key was issued.`, records, ...nothing });
+  return conclude(run, {
+    status,
+    reason: words.join(' '),
+    keyId: null,
+    jobId: plan?.jobId ?? '',
+    label: plan?.label ?? '',
+    records: withRest(run.totals(), plan?.records ?? null),
+    spend: null,
+    jobSpend: null,
+    results: null,
+  });
+}
+
+function keyUnknown({ key, results }: LimitedPlan): string {
+  const lease = `should one have been issued whose answer was lost, nobody has it, and its lease ends it within`;
+  const unwritten = results === null ? '' : ' The results file was not written.';
+  return `The proxy did not answer, so no call was made; ${lease} ${Math.ceil(key.leaseMs / 1_000)} s.${unwritten}`;
 }
 
 /** An operator's words end as they like. */

@@ -1,13 +1,29 @@
 /** The vault key of one workflow run: issued once, guarded while the run is open, revoked at its end. */
 import { ActivityFailure, ApplicationFailure, CancellationScope, log, workflowInfo } from '@temporalio/workflow';
 import type { GuardOutput, IssuedVault, IssueInput, KeyRequest, VaultSpend } from '../activities/types';
-import { callActivity, callLocal, controlId, HEARTBEAT_MS } from './calls';
+import { callActivity, callLocal, controlId, HEARTBEAT_MS, LOCAL_RETRY } from './calls';
 import { rootFailure } from './failures';
 import { ACTIVITIES, type StopCode } from '../activities/contract/plan';
+import { until } from './waiting';
 
 /** Above the lease: what a revocation that is not confirmed waits until the key is dead by itself. */
 const LEASE_MARGIN_MS = 30_000;
 const EXPIRY_MARGIN_MS = 10 * 60_000;
+
+/**
+ * How long the proxy is asked for a key. Less than the ten minutes of the one activity that did so before, by more than
+ * an attempt and a wait: where that has failed in a history, this is over.
+ */
+const ISSUE_FOR_MS = 9 * 60_000;
+
+export interface IssueOptions {
+  /** Tells several keys of one run apart. */
+  readonly name?: string;
+  /** The request's job id is made of the workflow's ids. */
+  readonly jobIdByDefault?: boolean;
+  /** Is the key not wanted any more? Asked after each attempt that the proxy did not answer. */
+  readonly stopped: () => boolean;
+}
 
 export class RunKey {
   readonly #asked: IssueInput;
@@ -23,15 +39,18 @@ export class RunKey {
   }
 
   /**
-   * Issues a key. `name` tells several keys of one run apart. A retry, and a reset to before this point, get the same
-   * key back while it lives. `jobIdByDefault`: the request's job id is made of the workflow's ids.
+   * Issues a key. A retry, and a reset to before this point, get the same key back while it lives. Undefined: the run
+   * was stopped before the proxy answered. A key that was issued all the same nobody has, and its lease ends it.
    */
-  static async issue(request: KeyRequest, { name = '', jobIdByDefault = false } = {}): Promise<RunKey> {
+  static async issue(
+    request: KeyRequest,
+    { name = '', jobIdByDefault = false, stopped }: IssueOptions,
+  ): Promise<RunKey | undefined> {
     const { namespace, workflowId, originalExecutionRunId } = workflowInfo();
     const identity = ['issue', namespace, workflowId, originalExecutionRunId, ...(name === '' ? [] : [name])].join('/');
     const asked = { request, identity, ...(jobIdByDefault && { jobIdByDefault }) };
-    const issued = await callLocal(ACTIVITIES.issue, asked, { summary: `key for ${request.label}` });
-    return new RunKey(asked, issued);
+    const issued = await issueUnless(stopped, asked);
+    return issued && new RunKey(asked, issued);
   }
 
   get jobId(): string {
@@ -135,6 +154,23 @@ export class RunKey {
     const input = { keyId: this.id, jobId: this.jobId };
     return callLocal(ACTIVITIES.spend, input, { summary: 'spend', timeoutMs });
   }
+}
+
+/** Asks an attempt at a time: one that is under way is never cancelled, so that its key is known if it brings one. */
+function issueUnless(stopped: () => boolean, asked: IssueInput): Promise<IssuedVault | undefined> {
+  const options = { summary: `key for ${asked.request.label}`, attempts: 1 };
+  const { initialInterval, maximumInterval } = LOCAL_RETRY;
+  return CancellationScope.nonCancellable(async () => {
+    const deadline = Date.now() + ISSUE_FOR_MS;
+    for (let waitMs: number = initialInterval; ; waitMs = Math.min(2 * waitMs, maximumInterval)) {
+      try {
+        return await callLocal(ACTIVITIES.issue, asked, options);
+      } catch (error) {
+        if (wasRefused(error) || Date.now() + waitMs > deadline) throw error;
+      }
+      if (await until(stopped, waitMs)) return undefined;
+    }
+  });
 }
 
 /**

@@ -40,7 +40,8 @@ export async function pipelineRun(raw: unknown): Promise<RunReport> {
 async function perform(run: Run, raw: unknown): Promise<RunReport> {
   const plan = await unlessStopped(run, () => prepare(raw));
   if (plan === undefined) return reportWithoutKey(run);
-  const key = await RunKey.issue(keyRequest(plan));
+  const key = await RunKey.issue(keyRequest(plan), { stopped: () => run.stop !== undefined });
+  if (key === undefined) return reportWithoutKey(run, plan);
   const gate = run.begin(plan, key);
   watchSpend(run, plan);
 

@@ -16,7 +16,7 @@ import type { KeyRequest, VaultSpend } from '../activities/types';
 import { runWithVault, type VaultContext } from './context';
 import { reasonOf, vaultRevokeSignal, vaultStatusQuery, type VaultStatusView } from './definitions';
 import { endingInFailure, rootFailure } from './failures';
-import { RunKey } from './key';
+import { type IssueOptions, RunKey } from './key';
 import type { StopCode } from '../activities/contract/plan';
 import { until } from './waiting';
 
@@ -138,21 +138,31 @@ class OpenVault {
     return !this.#ended && !(this.#neverIssued && patched(NEVER_ISSUED));
   }
 
-  async open(...asked: Parameters<typeof RunKey.issue>): Promise<void> {
-    const key = await this.#issue(...asked);
+  async open(request: KeyRequest, names: Omit<IssueOptions, 'stopped'>): Promise<void> {
+    const stopped = (): boolean => this.cancelledByWorkflow || this.#revokeAsked !== undefined;
+    const key = await this.#issue(request, { ...names, stopped });
+    if (key === undefined) throw this.#stoppedUnissued();
     this.#key = key;
     this.#guard(key);
     if (this.#revokeAsked !== undefined) await this.revoke(this.#revokeAsked.reason);
   }
 
-  async #issue(...asked: Parameters<typeof RunKey.issue>): Promise<RunKey> {
+  async #issue(request: KeyRequest, options: IssueOptions): Promise<RunKey | undefined> {
     try {
-      return await RunKey.issue(...asked);
+      return await RunKey.issue(request, options);
     } catch (error) {
       this.#neverIssued = true;
       if (this.#revokeAsked?.outlivesIt) revokedBetween = this.#revokeAsked.reason;
       throw error;
     }
+  }
+
+  /** Whoever waited for the key hears why there is none: the revocation has had its effect. */
+  #stoppedUnissued(): CancelledFailure | ApplicationFailure {
+    this.#neverIssued = true;
+    if (this.cancelledByWorkflow) return new CancelledFailure('Workflow cancelled');
+    this.#stop = { code: 'key_revoked', reason: this.#revokeAsked?.reason ?? '' };
+    return stopFailure(this.#stop, undefined);
   }
 
   async run<T>(fn: (vault: Vault) => Promise<T>): Promise<Settled<T>> {
