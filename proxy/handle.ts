@@ -159,6 +159,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       request: keptEarly(route, price, kept) ? sealKept(steps.seal, kept, call.callId) : null,
       vendorIdempotent: route.idempotent,
       findable: route.find !== undefined,
+      canRead: (answer) => steps.seal.knows(answer),
       toMicros: (minor, currency) => vendor.toMicros(minor, currency, { fx: facts.fx }),
     };
     let slot: Slot | undefined;

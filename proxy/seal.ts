@@ -80,10 +80,14 @@ export class Seal {
     return Buffer.concat([this.#newest.sealId, nonce, sealed, cipher.getAuthTag()]);
   }
 
+  /** Is the master key given that it was sealed under? */
+  knows(sealed: Buffer): boolean {
+    return this.#masterOf(sealed) !== undefined;
+  }
+
   /** Throws when the answer was sealed under a master key that is not given any more, or was tampered with. */
   open(sealed: Buffer, boundTo: string): Buffer {
-    const id = sealed.subarray(0, SEAL_ID_BYTES);
-    const master = this.#masters.find(({ sealId }) => sealId.equals(id));
+    const master = this.#masterOf(sealed);
     if (master === undefined) throw new Error('A stored answer was sealed under a master key that is not given.');
     const nonce = sealed.subarray(SEAL_ID_BYTES, SEAL_ID_BYTES + NONCE_BYTES);
     const opener = createDecipheriv('aes-256-gcm', master.seal, nonce).setAAD(Buffer.from(boundTo));
@@ -113,6 +117,11 @@ export class Seal {
   #newSealer(): Sealer {
     const nonce = fewRandomBytes(NONCE_BYTES);
     return { nonce, cipher: createCipheriv('aes-256-gcm', this.#newest.seal, nonce) };
+  }
+
+  #masterOf(sealed: Buffer): Master | undefined {
+    const id = sealed.subarray(0, SEAL_ID_BYTES);
+    return this.#masters.find(({ sealId }) => sealId.equals(id));
   }
 
   get #newest(): Master {

@@ -190,6 +190,22 @@ test('a master key that does not fit the ledger stops the start; the one it was 
   expect(sandbox.stats().stripe.executedCharges).toBe(1);
 });
 
+test('an answer under a master key that is no longer given is gone: the retry hears that the call was executed', async () => {
+  const [older, newer] = ['the master key that the answer is sealed under', 'the one that took its place too early'];
+  for (const masterKeys of [older, `${newer},${older}`, newer]) {
+    const proxy = launch(0, { KEYBRAKE_MASTER_KEY: masterKeys });
+    const url = await urlOf(proxy);
+    const client = new KeybrakeClient({ url, apiKey: ADMIN });
+    const key = await client.issueKey(keyBody({ usd_cap: 10, job_id: 'rotated' }));
+    const caller = callerOf(url);
+    const { status, code } = await caller.call(key.vault_key, { key: 'same' });
+    expect([status, code]).toEqual(masterKeys === newer ? [409, 'already_executed'] : [200, undefined]);
+    await Promise.all([caller.close(), client.close()]);
+    await stop(proxy);
+  }
+  expect(sandbox.stats().stripe.executedCharges).toBe(1);
+});
+
 test('a ledger whose master key file is gone does not start, names the file, and gets no other one', async () => {
   const [file, kept] = [join(folder, 'ledger.db.keys'), join(folder, 'kept')];
   const first = launch();

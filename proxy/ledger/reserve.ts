@@ -57,6 +57,8 @@ export interface ReserveInput {
   readonly turn?: string | undefined;
   /** There is no slot for the call to leave now: what would hold money, or send again, answers `pace` instead. */
   readonly unpaced?: boolean;
+  /** Is the master key given that an answer was sealed under? One that cannot be read is as good as gone. */
+  readonly canRead?: (answer: Buffer) => boolean;
   /** The object as the vendor shows it, where the ledger does not know it. */
   readonly seen?: Valuation | undefined;
 }
@@ -151,7 +153,7 @@ function again(rows: Rows, now: number, input: ReserveInput, call: CallRow, send
   }
   if (call.state === 'held') return { kind: 'in_progress', call };
   if (call.state === 'unknown') return resend(rows, now, input, call, sendBy);
-  if (call.answer === null) {
+  if (call.answer === null || input.canRead?.(call.answer) === false) {
     const did = `${call.vendor_id ?? 'no vendor id'}, ${formatUsd(call.cost_micros ?? 0)}`;
     const text = `already_executed: call ${call.call_id} did this (${did}); its answer is gone.`;
     return refuse(rows, now, input, new Refusal('already_executed', text, named));
