@@ -225,7 +225,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
           const seen = await looked.catch(async (error: unknown) => Promise.reject(await recorded(call, error)));
           // By its other name it may be changed right now: in its turn it is looked up again.
           const anew = seen.objectId !== null && (await turns.takeObject(`${facts.account}/${seen.objectId}`));
-          input = anew ? { ...input, turn: turns.inLedger } : { ...input, seen };
+          input = anew ? { ...input, turn: turns.inLedger } : { ...input, seen, seenAt: now };
           break;
         }
         case 'busy':

@@ -34,3 +34,30 @@ test('a call that names a payment by its charge waits for one that another proce
   const spent = [small, large].map(async (key) => (await there.client.getKey(key.key_id)).spend.settled_usd);
   expect(await Promise.all(spent)).toEqual([1, 99]);
 });
+
+test('what a call has seen of a payment before it waited for money is not what it is worth afterwards', async () => {
+  rig = await startReplicas(server, 2);
+  const [here, there] = [rig.replicas[0]!, rig.replicas[1]!];
+  const allowed_endpoints = ['', '/:id', '/:id/confirm'].map((end) => `POST /v1/payment_intents${end}`);
+  const issue = (usd_cap: number, eur: number) =>
+    here.client.issueKey(keyBody({ usd_cap, allowed_endpoints, fx: { eur } }));
+  const [large, small] = [await issue(5_000, 1), await issue(150, 1.2)];
+  const { id } = (await here.call(large.vault_key, { body: 'amount=10000&currency=eur' })).json;
+  const path = `/stripe/v1/payment_intents/${id}`;
+  const asked = (count: number) =>
+    until(`request ${count}`, () => rig.sandbox.stats().stripe.requests === count || undefined);
+
+  rig.sandbox.setFaults({ delayAfterMs: 1_500 });
+  const body = 'amount=10000&currency=usd&confirm=true&payment_method=pm_card_chargeDeclined';
+  const declined = there.call(small.vault_key, { body });
+  await asked(2);
+  rig.sandbox.setFaults({});
+  // In other dollars than the ledger counts it, so that it is looked up; then the other call's money is waited for.
+  const confirmed = there.call(small.vault_key, { path: `${path}/confirm`, body: '' });
+  await asked(3);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect((await here.call(large.vault_key, { path, body: 'amount=100000' })).status).toBe(200);
+  expect((await declined).status).toBe(402);
+  const { code, json } = await confirmed;
+  expect([code, json.error.keybrake.needed_usd]).toEqual(['cap_exhausted', 1_200]);
+});

@@ -23,15 +23,22 @@ interface Need {
 type Missing =
   { readonly kind: 'lookup'; readonly objectId: string } | { readonly kind: 'refused'; readonly refusal: Refusal };
 
-export function needOf(rows: Rows, { call: { facts }, price, seen, toMicros }: ReserveInput): Need | Missing {
+export function needOf(rows: Rows, input: ReserveInput): Need | Missing {
+  const {
+    call: { facts },
+    price,
+    toMicros,
+  } = input;
   if (price.kind === 'free') {
     const id = price.objectId === undefined ? null : `${facts.account}/${price.objectId}`;
     return { objectId: id, on: () => 0 };
   }
   if (price.kind === 'fixed') return { objectId: null, on: () => price.micros };
 
-  const objectId = `${facts.account}/${seen?.objectId ?? price.objectId}`;
+  const objectId = `${facts.account}/${input.seen?.objectId ?? price.objectId}`;
   const object = rows.get('objects', objectId);
+  // While this call waited, another process may have changed it.
+  const seen = (object?.changed_at ?? 0) >= (input.seenAt ?? Infinity) ? undefined : input.seen;
   const shares = sharesOf(object);
   const rates = ratesOf(rows, facts.keyId, object?.currency ?? 'usd');
   // Counted in the dollars of another key, or nobody's: not what the amount is in this key's.

@@ -59,8 +59,9 @@ export interface ReserveInput {
   readonly unpaced?: boolean;
   /** Is the master key given that an answer was sealed under? One that cannot be read is as good as gone. */
   readonly canRead?: (answer: Buffer) => boolean;
-  /** The object as the vendor shows it, where the ledger does not know it. */
+  /** The object as the vendor shows it, where the ledger does not know it; and when that was asked for. */
   readonly seen?: Valuation | undefined;
+  readonly seenAt?: number;
 }
 
 export type Reserved =
