@@ -69,12 +69,15 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   async function attempt(incoming: DataRequest, facts: KeyFacts, vendor: Vendor): Promise<Reply> {
     const call = callFacts(incoming, facts, newId('call'), steps.epoch, vendor.idempotencyHeader);
     let passage: Passage;
+    let key: string | undefined;
     try {
       passage = admit(incoming, facts, vendor, call);
+      const { request, authorised } = passage;
+      key = claimKey(passage.call, request, authorised.price.kind === 'free', vendor.sameIsRetryMs !== undefined);
     } catch (error) {
       throw await recorded(call, error);
     }
-    return await spend(passage);
+    return await spend(passage, key);
   }
 
   /** Reads and authorises, without the store. */
@@ -98,12 +101,10 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   }
 
   /** Holds the money, sends, settles; one at a time for an idempotency key, a likeness and a vendor object. */
-  async function spend(passage: Passage): Promise<Reply> {
+  async function spend(passage: Passage, key: string | undefined): Promise<Reply> {
     const { facts, vendor, request, authorised, call } = passage;
     const { route, price } = authorised;
-    const { sameIsRetryMs } = vendor;
-    const key = claimKey(call, request, price.kind === 'free', sameIsRetryMs !== undefined);
-    const bySaying = call.idempotencyKey === null && call.recordId === null ? sameIsRetryMs : undefined;
+    const bySaying = call.idempotencyKey === null && call.recordId === null ? vendor.sameIsRetryMs : undefined;
     const scope = key && scopeHash([facts.account, request.method, request.path, key].join('\n'));
     const claim = scope === undefined ? null : { scope, fingerprint: fingerprint(request), forMs: bySaying };
     const likeness = price.kind === 'free' ? undefined : route.find?.likeness?.(request);

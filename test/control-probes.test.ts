@@ -112,13 +112,16 @@ describe('probes', () => {
       expect(() => new RegExp(pattern, 'u')).not.toThrow();
     }
     expect(document.info.description).toContain('cap_exhausted');
+    const takeBodies = Object.values(document.paths).flatMap(({ post, patch }) => [post, patch].filter(Boolean));
+    expect(takeBodies).toHaveLength(6);
+    for (const call of takeBodies) expect(call).toHaveProperty('responses.413');
   });
 });
 
 interface OpenApi {
   readonly openapi: string;
   readonly info: { readonly description: string };
-  readonly paths: Readonly<Record<string, object>>;
+  readonly paths: Readonly<Record<string, { readonly post?: object; readonly patch?: object }>>;
   readonly components: {
     readonly schemas: Readonly<Record<string, { required: string[]; additionalProperties: boolean }>>;
   };

@@ -128,6 +128,17 @@ test('the table above has every code but those that need a broken disk or a pace
   );
 });
 
+test('an idempotency key that is too long is refused in the audit log and against the key', async () => {
+  const key = await rig.issue({ usd_cap: 5 });
+  const answer = await rig.call(key.vault_key, { key: 'x'.repeat(256) });
+  expect([answer.status, answer.code]).toEqual([400, 'request_unpriceable']);
+  const [row] = (await rig.client.listCalls({ key_id: key.key_id })).items;
+  expect(row).toMatchObject({ call_id: answer.headers['keybrake-call-id'], state: 'refused', code: answer.code });
+  expect((await rig.client.getKey(key.key_id)).spend.calls.refused).toBe(1);
+  await rig.client.revokeKey(key.key_id, 'stop');
+  expect(await rig.call(key.vault_key, { key: 'x'.repeat(256) })).toMatchObject({ status: 401, code: 'key_revoked' });
+});
+
 test('already_executed names the vendor id and what it cost', async () => {
   const { answer } = await after({ usd_cap: 50 }, largeAnswer, { ...largeAnswer, key: 'large-2' })();
   const key = await rig.issue({ usd_cap: 50 });

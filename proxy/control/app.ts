@@ -7,7 +7,7 @@ import { OpenAPIHono, type z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { accepts } from 'hono/accepts';
 import { HTTPException } from 'hono/http-exception';
-import { CONTROL_ERRORS, ControlError, type IssuedKey, type IssueKeyBody } from '../contract';
+import { CONTROL_ERRORS, ControlError, type ControlErrorCode, type IssuedKey, type IssueKeyBody } from '../contract';
 import type { VendorView } from '../endpoints';
 import { newId } from '../ids';
 import type { Receiver } from '../late/callbacks';
@@ -311,7 +311,12 @@ function failed({ options }: ControlDeps, error: unknown, c: Context): Response 
   return errorAnswer(c, new ControlError('internal', 'A fault of the proxy; its log says more.'));
 }
 
+const ERROR_HEADERS: Partial<Record<ControlErrorCode, Record<string, string>>> = {
+  unauthenticated: { 'www-authenticate': 'Bearer realm="keybrake"' },
+  // The rest of the body is not read, so the connection takes no further call.
+  payload_too_large: { connection: 'close' },
+};
+
 function errorAnswer(c: Context, { code, message, issues }: ControlError): Response {
-  const headers = code === 'unauthenticated' ? { 'www-authenticate': 'Bearer realm="keybrake"' } : {};
-  return c.json({ error: { code, message, issues } }, CONTROL_ERRORS[code], headers);
+  return c.json({ error: { code, message, issues } }, CONTROL_ERRORS[code], ERROR_HEADERS[code] ?? {});
 }

@@ -59,7 +59,7 @@ const common = {
   503: failure('store_unavailable'),
 };
 const ofOne = { ...common, 404: failure('not_found') };
-const changing = { ...ofOne, 409: failure('conflict') };
+const changing = { ...ofOne, 409: failure('conflict'), 413: failure('payload_too_large') };
 
 export const issueRoute = createRoute({
   method: 'post',
