@@ -130,6 +130,19 @@ describe('keys that say different dollars for one currency', () => {
     expect(await statusOf(payer, { ...charge, key: 'next' })).toBe('429 cap_exhausted');
   });
 
+  test('an operator’s word on a call is in the dollars of its key, and takes nothing of what another pays', async () => {
+    const [first, second] = [await issue(500, { fx: { eur: 1 } }), await issue(500, { fx: { eur: 2 } })];
+    const id = await make(first, 'amount=10000&currency=eur');
+    rig.sandbox.setFaults({ dropAfter: { first: 1 } });
+    expect(await statusOf(second, { path: on(id), body: 'amount=12500' })).toBe('504 outcome_unknown');
+    rig.sandbox.setFaults({});
+    const [lost] = (await rig.client.listCalls({ state: 'unknown' })).items;
+    const timeIsBack = await rig.proxy.passTime(60_000);
+    await rig.client.resolveCall(lost!.call_id, { outcome: 'settled', usd: 50 });
+    timeIsBack();
+    expect([await settledUsd(first), await settledUsd(second)]).toEqual([100, 50]);
+  });
+
   test('no key lowers what another pays by saying less for the currency', async () => {
     const [payer, cheap] = [await issue(200, { fx: { eur: 1.2 } }), await issue(2, { fx: { eur: 0.01 } })];
     const id = await make(payer, 'amount=10000&currency=eur&capture_method=manual');

@@ -1,7 +1,9 @@
 /** The audit log, page by page or as a stream, and an operator's word on an unknown call. */
 import { type CallState, type CallView, ControlError, type Page, type ResolveBody } from '../contract';
 import { finish, type Outcome } from '../ledger/finish';
+import { ratesOf } from '../ledger/rates';
 import { deadAt, type Live } from '../ledger/resume';
+import { countedIn, sharesOf } from '../ledger/spend';
 import type { CallQuery, ListedCall, Rows, Store } from '../stores/store';
 import type { CallRow } from '../stores/tables';
 import { csvLine } from './csv';
@@ -101,10 +103,11 @@ function outcomeOf(rows: Rows, call: CallRow, body: ResolveBody): Outcome {
     return { state: 'settled', httpStatus, code, spend, answer: null };
   }
   // The ledger counts this object: what the call cost becomes part of its value, or a later capture would add it again.
+  const valueMicros = countedIn(sharesOf(object), ratesOf(rows, call.key_id, object.currency)) + micros;
   const valued = {
     objectId: call.object_id.slice(call.account.length + 1),
-    valueMicros: object.value_micros + micros,
-    amountMicros: Math.max(object.amount_micros, object.value_micros + micros),
+    valueMicros,
+    amountMicros: Math.max(object.amount_micros, valueMicros),
     currency: object.currency,
     out: object.out === 1,
     vendorId,
