@@ -198,6 +198,18 @@ test('a vendor, an account or a proxy that does not answer is no difference and 
   ]);
 });
 
+test('what differs stands in columns, however long the ids of its records are', async () => {
+  rig = await startDriftRig();
+  const key = await rig.issue('stripe');
+  await rig.pay(key, paid(500), undefined, 'customer-of-a-long-name');
+  await rig.pay(key, paid(700), undefined, 'short');
+  rig.sandbox.reset();
+  const { stdout } = await rig.cli('--job', 'job');
+  const [titles = '', ...rows] = stdout.split('\n').slice(0, 3);
+  const at = rows.map((row) => [row.search('pi_'), row.search('call_')]);
+  expect(at).toEqual(rows.map(() => [titles.indexOf('VENDOR ID'), titles.indexOf('CALL ID')]));
+});
+
 test('payouts and transfers are read by their ids; one that failed later differs', async () => {
   const stub = await startVendorStub();
   try {

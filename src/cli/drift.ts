@@ -1,10 +1,10 @@
 /** `keybrake audit --reconcile`: what the vendor says of a run, against the ledger. */
 import type { CallFilter, KeybrakeClient } from '../../proxy/client';
 import { formatUsd } from '../../proxy/contract';
-import type { DriftEnd, DriftFilter, DriftRow, DriftState, DriftTotal } from '../../proxy/drift/lines';
+import type { DriftEnd, DriftFilter, DriftLine, DriftRow, DriftState, DriftTotal } from '../../proxy/drift/lines';
 import { withProxy } from './connect';
 import { CliError, tellError } from './errors';
-import { type Column, cells, harmless, print, table, titles } from './output';
+import { type Column, harmless, print, printRows, table } from './output';
 import { micros } from './parse';
 
 interface Format {
@@ -15,7 +15,7 @@ interface Format {
 /** The exit code that stands for what was found. A command that could not ask has read nothing. */
 export const EXIT_OF_DRIFT = { equal: 0, differs: 1, unreadable: 2 } as const satisfies Record<DriftState, number>;
 
-/** Prints what differs as it is found, the totals, and one clear last line; sets the exit code. */
+/** Prints what differs, the totals, and one clear last line; sets the exit code. */
 export async function reconcile(filter: CallFilter, { json, csv }: Format): Promise<void> {
   // A reader that goes (`| head`) ends the command where it is: until the end is known, that must not say equal.
   process.exitCode = EXIT_OF_DRIFT.unreadable;
@@ -44,30 +44,35 @@ function runOf({ label, job_id, key_id, ...parts }: CallFilter, csv: boolean): D
 
 async function compared(filter: DriftFilter, json: boolean): Promise<void> {
   const totals: DriftTotal[] = [];
-  let rows = 0;
-  const end = await withProxy(async (client) => {
+  const ends: DriftEnd[] = [];
+  await withProxy(async (client) => {
     await mustExist(client, filter);
-    let last: DriftEnd | undefined;
-    for await (const line of client.drift(filter)) {
-      if (line.type === 'progress') continue;
-      if (line.type === 'end') {
-        last = line;
-        process.exitCode = EXIT_OF_DRIFT[line.state];
-      }
-      if (json) {
-        await print(JSON.stringify(line));
-      } else if (line.type === 'total') {
-        totals.push(line);
-      } else if (line.type === 'row') {
-        if (rows === 0) await print(titles(ROWS));
-        await print(cells(line, ROWS));
-        rows += 1;
-      }
-    }
-    return last;
+    const lines = heeded(client.drift(filter), totals, ends);
+    if (!json) await printRows(rowsOf(lines), ROWS);
+    else for await (const line of lines) await print(JSON.stringify(line));
   });
+  const [end] = ends;
   if (end === undefined) throw new CliError('the answer was broken off.');
   if (!json) await printEnd(totals, end);
+}
+
+type Told = Exclude<DriftLine, { readonly type: 'progress' }>;
+
+/** The lines for whoever asked, of which totals and end are kept; the end sets the exit code. */
+async function* heeded(lines: AsyncIterable<DriftLine>, totals: DriftTotal[], ends: DriftEnd[]): AsyncGenerator<Told> {
+  for await (const line of lines) {
+    if (line.type === 'progress') continue;
+    if (line.type === 'total') totals.push(line);
+    if (line.type === 'end') {
+      ends.push(line);
+      process.exitCode = EXIT_OF_DRIFT[line.state];
+    }
+    yield line;
+  }
+}
+
+async function* rowsOf(lines: AsyncIterable<Told>): AsyncGenerator<DriftRow> {
+  for await (const line of lines) if (line.type === 'row') yield line;
 }
 
 /** Of a run that never was, nothing differs: a mistyped name must not be told as equal. */
@@ -80,12 +85,12 @@ async function mustExist(client: KeybrakeClient, { label, job_id: jobId, key_id:
 }
 
 const ROWS: readonly Column<DriftRow>[] = [
-  { title: 'WHAT', value: ({ why }) => why, width: 11 },
-  { title: 'LEDGER', value: ({ ledger_usd: usd }) => usdOrDash(usd), width: 9, right: true },
-  { title: 'VENDOR', value: ({ vendor_usd: usd }) => usdOrDash(usd), width: 9, right: true },
-  { title: 'RECORD', value: ({ record_id: id }) => id ?? '-', width: 14 },
-  { title: 'VENDOR ID', value: ({ vendor_id: id }) => id ?? '-', width: 27 },
-  { title: 'CALL ID', value: ({ call_id: id }) => id ?? '-', width: 31 },
+  { title: 'WHAT', value: ({ why }) => why },
+  { title: 'LEDGER', value: ({ ledger_usd: usd }) => usdOrDash(usd), right: true },
+  { title: 'VENDOR', value: ({ vendor_usd: usd }) => usdOrDash(usd), right: true },
+  { title: 'RECORD', value: ({ record_id: id }) => id ?? '-', widthMax: 40 },
+  { title: 'VENDOR ID', value: ({ vendor_id: id }) => id ?? '-', widthMax: 40 },
+  { title: 'CALL ID', value: ({ call_id: id }) => id ?? '-' },
   { title: 'WHY', value: ({ detail }) => detail },
 ];
 

@@ -20,7 +20,7 @@ export interface Column<Row> {
   readonly title: string;
   readonly value: (row: Row) => string;
   readonly right?: boolean;
-  /** For rows that come one by one: the width to keep to; longer values push the rest of the line. */
+  /** What the column is fitted to; longer values push the rest of the line. */
   readonly width?: number;
   /** For rows that come one by one: the most that a long value among the first of them may widen the column to. */
   readonly widthMax?: number;
@@ -48,12 +48,16 @@ export async function printRows<Row>(rows: AsyncIterable<Row>, columns: readonly
     for (const row of first) await shown(row);
     return shown;
   };
-  for await (const row of rows) {
-    count += 1;
-    if (show !== undefined) await show(row);
-    else if (first.push(row) === ROWS_TO_FIT) show = await begin();
+  try {
+    for await (const row of rows) {
+      count += 1;
+      if (show !== undefined) await show(row);
+      else if (first.push(row) === ROWS_TO_FIT) show = await begin();
+    }
+  } finally {
+    // Also of an answer that is broken off: what came of it is shown.
+    if (show === undefined && count > 0) await begin();
   }
-  if (show === undefined && count > 0) await begin();
   return count;
 }
 
