@@ -69,6 +69,23 @@ describe('shards', () => {
     );
   });
 
+  test.each([992, 993, 1_000])('of a root whose id has %d bytes have ids that Temporal takes', async (bytes) => {
+    const path = await writeSource(stack, customers(70, 100, `long${bytes}`));
+    await withWorker(
+      stack,
+      async (taskQueue) => {
+        const options = { workflowId: 'é'.repeat(bytes / 2).padEnd(bytes - Math.floor(bytes / 2), 'x') };
+        const handle = await startRun(stack, taskQueue, inputFor(path), {
+          ...options,
+          workflowExecutionTimeout: '30s',
+        });
+        expect((await handle.result()).records).toMatchObject({ succeeded: 70, total: 70 });
+        expect(await failedTasks(handle)).toEqual([]);
+      },
+      small,
+    );
+  });
+
   test('count as they ended, though news of their progress comes later', async () => {
     const path = await writeSource(stack, customers(70, 100, 'news'));
     await withWorker(

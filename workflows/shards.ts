@@ -117,9 +117,15 @@ function cancelShard(index: number): Promise<void> {
   return CancellationScope.nonCancellable(() => currentRun(index).cancel());
 }
 
+/** The same over resets. Beside a long id of the root's there is no room: then its first run id stands for that. */
 function shardId(index: number): string {
-  return `${workflowInfo().workflowId}/shard-${index}`;
+  const { workflowId, firstExecutionRunId } = workflowInfo();
+  const id = `${workflowId}/shard-${index}`;
+  return new TextEncoder().encode(id).length <= ID_BYTES_MAX ? id : `${firstExecutionRunId}/shard-${index}`;
 }
+
+/** Temporal's: a task that starts a child of a longer one fails for ever. */
+const ID_BYTES_MAX = 1_000;
 
 /** After a reset, a child of the former run may still have the id: it is cancelled and waited for. */
 async function startShard(input: ShardInput): Promise<ShardHandle> {
