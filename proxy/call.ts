@@ -76,11 +76,11 @@ function withoutVaultKey(value: string): string {
 }
 
 /**
- * The body. Throws {@link Refusal} when it is too large; when there is a vault key in the path or the idempotency key
- * (what is recorded of these must also be what is sent, so that nothing can be taken out of them); and when the record id
- * is too long to be kept whole: two that begin alike must not be taken for one.
+ * The body. Throws {@link Refusal} when it is too large; when there is a vault key in the path, the idempotency key (also
+ * one in the vendor's own `keyHeader`) or the record id, because two of which it is taken out would be one; and when the
+ * record id is too long to be kept whole: two that begin alike must not be taken for one.
  */
-export function bodyOf({ url, headers, body }: DataRequest): Buffer {
+export function bodyOf({ url, headers, body }: DataRequest, keyHeader: string | null): Buffer {
   if (body === undefined) {
     throw new Refusal('payload_too_large', `payload_too_large: a vendor call has at most ${BODY_BYTES_MAX} bytes.`);
   }
@@ -88,11 +88,13 @@ export function bodyOf({ url, headers, body }: DataRequest): Buffer {
     const reason = `request_unpriceable: a record id has at most ${CONTEXT_CHARACTERS_MAX} characters: send a hash of it.`;
     throw new Refusal('request_unpriceable', reason, { field: 'Keybrake-Record-Id' });
   }
-  const field = VAULT_KEY.test(url)
-    ? 'path'
-    : VAULT_KEY.test(String(headers[HEADERS.idempotencyKey]))
-      ? 'Idempotency-Key'
-      : undefined;
+  const places: readonly [string, unknown][] = [
+    ['path', url],
+    ['Idempotency-Key', headers[HEADERS.idempotencyKey]],
+    [keyHeader ?? '', keyHeader === null ? undefined : headers[keyHeader]],
+    ['Keybrake-Record-Id', headers[HEADERS.recordId]],
+  ];
+  const field = places.find(([, value]) => VAULT_KEY.test(String(value)))?.[0];
   if (field === undefined) return body;
   const reason = `request_unpriceable: there is a vault key in the ${field}: it belongs in Authorization only.`;
   throw new Refusal('request_unpriceable', reason, { field });

@@ -82,7 +82,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
 
   /** Reads and authorises, without the store. */
   function admit(incoming: DataRequest, facts: KeyFacts, vendor: Vendor, given: CallFacts): Passage {
-    const body = bodyOf(incoming);
+    const body = bodyOf(incoming, vendor.idempotencyHeader);
     const target = destination(readPath(incoming.url), vendor, steps.vendors);
     const match = allowedRoute(facts, vendor, incoming.method, target.path);
     const bodyText = decodeBody(body);
