@@ -175,6 +175,7 @@ async function serve(
       refuses: (authorization) => authenticator.refuses(authorization),
       control: (request, response) => void answerControl(request, response),
       tls: options.tls,
+      onFull: (connections) => logger.warn({ connections }, 'all connections are taken: silent ones are cut off'),
     },
     options.host ?? '127.0.0.1',
     options.port ?? 0,

@@ -1,4 +1,5 @@
 /** The sockets: reads requests, hands vendor calls to `handle` and the rest to the control plane, drains on close. */
+import { readFileSync } from 'node:fs';
 import {
   createServer,
   type IncomingMessage,
@@ -16,6 +17,14 @@ import { within } from './deadlines';
 /** Longer than clients' keep-alive, so that the client is the one to close an idle connection. */
 const KEEP_ALIVE_MS = 75_000;
 const REQUEST_TIMEOUT_MS = 60_000;
+/** As long as the proxy's own to a vendor: Node waits two minutes, and so would a proxy that stops. */
+const HANDSHAKE_MS = 5_000;
+/**
+ * Open at one time. Who connects needs no key, and every connection is a file: without a limit they would take those that
+ * calls to vendors and to the store need. At most every second one of the files that the process may open.
+ */
+const CONNECTIONS_MAX = 8_192;
+const FULL_SAID_MS = 60_000;
 /** So long a request that is on its way may still arrive on a new connection while the proxy drains. */
 const SILENT_MS = 500;
 /** So long the rest of a request may take while the proxy drains: nothing is reserved for one that is not complete. */
@@ -30,6 +39,8 @@ export interface ServerParts {
   readonly refuses: (authorization: string | undefined) => boolean;
   readonly control: RequestListener;
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  /** Hears of connections that are too many, once a minute at most. */
+  readonly onFull: (connectionsMax: number) => void;
 }
 
 export interface Listening {
@@ -89,7 +100,11 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
     });
     parts.control(request, response);
   };
-  const server: Server = parts.tls === undefined ? createServer(listener) : createTlsServer(parts.tls, listener);
+  const server: Server =
+    parts.tls === undefined
+      ? createServer(listener)
+      : createTlsServer({ ...parts.tls, handshakeTimeout: HANDSHAKE_MS }, listener);
+  limitConnections(server, silent, parts.onFull);
   server.on(parts.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
     silent.add(socket);
     socket.once('close', () => {
@@ -134,6 +149,34 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
       await closed;
     },
   };
+}
+
+/** One too many takes the place of the longest silent one: probes and clients speak at once. Without any it is cut off. */
+function limitConnections(server: Server, silent: Set<Socket>, onFull: ServerParts['onFull']): void {
+  const max = Math.min(CONNECTIONS_MAX, Math.floor(filesMax() / 2));
+  let open = 0;
+  let saidAt = -Infinity;
+  server.on('connection', (socket: Socket) => {
+    open += 1;
+    socket.once('close', () => (open -= 1));
+    if (open <= max) return;
+    if (performance.now() - saidAt > FULL_SAID_MS) {
+      saidAt = performance.now();
+      onFull(max);
+    }
+    const [longest = socket] = silent;
+    silent.delete(longest);
+    longest.destroy();
+  });
+}
+
+/** How many files the process may open; Infinity where the system does not say. */
+function filesMax(): number {
+  try {
+    return Number(/^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? Infinity);
+  } catch {
+    return Infinity;
+  }
 }
 
 /** What goes on in the server, to be waited for when it drains. */

@@ -22,6 +22,8 @@ export interface Running {
 interface Options {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** How many files it may open. */
+  readonly filesMax?: number;
 }
 
 const children: ChildProcess[] = [];
@@ -37,8 +39,11 @@ function cleanEnv(): Record<string, string | undefined> {
   return { ...Object.fromEntries(kept), TEMPORAL_CONFIG_FILE: '/nowhere/temporal.toml' };
 }
 
-export function start(args: readonly string[], { env = {}, cwd }: Options = {}): Running {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+export function start(args: readonly string[], { env = {}, cwd, filesMax }: Options = {}): Running {
+  const command = [process.execPath, MAIN, ...args] as const;
+  const limited = filesMax === undefined ? [] : ['sh', '-c', `ulimit -n ${filesMax} && exec "$0" "$@"`];
+  const [program = '', ...given] = [...limited, ...command];
+  const child = spawn(program, given, {
     env: { ...cleanEnv(), ...env },
     ...(cwd !== undefined && { cwd }),
     stdio: ['ignore', 'pipe', 'pipe'],
