@@ -76,9 +76,10 @@ test('status of a terminated run says why, once, and where its spend is found', 
   const { stdout } = await cli('status', handle.workflowId);
   expect(stdout.split('\n')).toEqual([
     `${handle.workflowId}: terminated`,
-    '  wrong file',
+    '  The run was terminated: wrong file',
     `  key  ${keyId}`,
     `  job  ${jobId}`,
+    `  Whether its key is dead: keybrake status ${keyId}`,
     `  What it has spent: keybrake status --job ${jobId}`,
     '',
   ]);

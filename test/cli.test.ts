@@ -193,7 +193,10 @@ test('pause and resume: no call is started between them, and the terminal of the
   });
   expect(await running.ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/40 succeeded/) });
   const over = await cli('pause', 'cli-hold');
-  expect([over.code, over.stderr]).toEqual([1, expect.stringMatching(/already completed|not found/i)]);
+  expect([over.code, over.stderr]).toEqual([
+    1,
+    'keybrake: cli-hold has ended already. How: keybrake status cli-hold\n',
+  ]);
 });
 
 test('run: --daily-cap and --max-per-call bind, and the terminal of a run that waits for the next day says so', async () => {

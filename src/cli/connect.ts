@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { KeybrakeClient } from '../../proxy/client';
 import { DEFAULT_TASK_QUEUE } from '../../activities/contract/plan';
 import { clientOptionsFromEnv } from '../config';
+import { codeOf } from './errorCode';
 import { CliError, explain } from './errors';
 
 export interface TemporalFlags {
@@ -77,12 +78,12 @@ async function connect(place: TemporalPlace): Promise<Connection> {
 }
 
 /** As the client has it, and as the worker's core does. */
-const REFUSED = /UNAUTHENTICATED|PERMISSION_DENIED|valid authentication credentials|not have permission/;
+const REFUSED = /unauthenticated|permission_denied|valid authentication credentials|not have permission/i;
 
 /** Why there is no connection to Temporal, and what to do about it. */
 export function noTemporal({ address }: TemporalPlace, error: unknown): CliError {
   const why = explain(error).replace(/\.$/, '');
-  const refused = REFUSED.test(why);
+  const refused = REFUSED.test(`${codeOf(error)} ${why}`);
   const text = refused
     ? `Temporal at ${address} refuses: ${why}. Correct TEMPORAL_API_KEY, TEMPORAL_TLS_… or the profile.`
     : `No answer from Temporal at ${address} (${why}). Is it running (keybrake dev)? ` +

@@ -113,6 +113,9 @@ async function checkStore(client: KeybrakeClient): Promise<Check> {
     return ok('store', 'the ledger can be written');
   } catch (error) {
     const remedy = "Until it can, no call goes out. Look at the proxy's log: disk full, file gone, Postgres down?";
+    const code = error instanceof KeybrakeApiError ? error.code : '';
+    // Whoever answers otherwise than a proxy knows nothing of a ledger.
+    if (code === 'unreadable_answer') return bad('fail', 'store', 'nothing there knows of a ledger', explain(error));
     return bad('fail', 'store', `the proxy is not ready: ${explain(error)}`, remedy);
   }
 }
@@ -149,7 +152,7 @@ async function checkTemporalSide(flags: Flags): Promise<Check[]> {
       ...(await checkPollers(client, place)),
     ]);
   } catch (error) {
-    return [bad('fail', 'temporal', explain(error), 'keybrake dev starts one; TEMPORAL_ADDRESS names another.')];
+    return [bad('fail', 'temporal', 'cannot be used', explain(error))];
   }
 }
 

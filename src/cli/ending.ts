@@ -5,6 +5,7 @@ import type { RunStatusView } from '../../workflows/definitions';
 import type { RunReport } from '../../activities/contract/plan';
 import { CliError, explain } from './errors';
 import { endedRecords } from './report';
+import { answerOf } from './waiting';
 
 export interface Ending {
   readonly workflowId: string;
@@ -44,7 +45,7 @@ async function reportOf(handle: WorkflowHandle, { cause }: WorkflowFailedError):
   }
   if (!(cause instanceof CancelledFailure)) return null;
   try {
-    return fromStatus(await handle.query<RunStatusView>('status'));
+    return fromStatus(await answerOf<RunStatusView>(handle, 'status'));
   } catch {
     return null; // No worker is there to ask.
   }

@@ -1,6 +1,11 @@
 /** The machine-readable word for an error, for `--json`. */
 import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
-import { ApplicationFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import {
+  ApplicationFailure,
+  NamespaceNotFoundError,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+} from '@temporalio/common';
 import { CommanderError } from 'commander';
 import { ConfigError } from '../config';
 
@@ -29,10 +34,17 @@ function ownCode(error: Error): string | undefined {
   if (error instanceof CommanderError) return 'usage';
   if (error instanceof ConfigError) return 'config';
   if (error instanceof WorkflowExecutionAlreadyStartedError) return 'already_exists';
+  if (error instanceof WorkflowNotFoundError) return hasEnded(error) ? 'already_ended' : 'not_found';
+  if (error instanceof NamespaceNotFoundError) return 'not_found';
   if (error instanceof ApplicationFailure) return error.type ?? undefined;
   // Of these the cause says more.
   if (error instanceof WorkflowFailedError || error instanceof WorkflowUpdateFailedError) return undefined;
   const { code } = error as { readonly code?: unknown };
   if (typeof code === 'number') return GRPC[code];
   return typeof code === 'string' ? code : undefined;
+}
+
+/** Whether a workflow is not found because it has ended, which only the server's words tell. */
+export function hasEnded({ message }: WorkflowNotFoundError): boolean {
+  return message.includes('already completed');
 }

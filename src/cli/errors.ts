@@ -1,11 +1,19 @@
 /** How a command ends: one clear message without a stack trace, and an exit code. */
 import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
-import { ApplicationFailure, CancelledFailure, WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import {
+  ApplicationFailure,
+  CancelledFailure,
+  NamespaceNotFoundError,
+  TerminatedFailure,
+  TimeoutFailure,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+} from '@temporalio/common';
 import { CommanderError } from 'commander';
 import { KeybrakeApiError } from '../../proxy/client';
 import { StoreError } from '../../proxy/stores/store';
 import { hideSecrets } from '../../proxy/redact';
-import { codeOf } from './errorCode';
+import { codeOf, hasEnded } from './errorCode';
 import { EXIT } from './exitCodes';
 
 /** A mistake of the person who typed, or something that they can put right. The message says how. */
@@ -48,13 +56,19 @@ export function explain(error: unknown): string {
   if (error instanceof KeybrakeApiError) return explainApi(error);
   if (error instanceof WorkflowFailedError || error instanceof WorkflowUpdateFailedError) return explainFailure(error);
   if (error instanceof WorkflowExecutionAlreadyStartedError) return explainRunning(error);
+  if (error instanceof WorkflowNotFoundError) return explainMissing(error);
+  if (error instanceof NamespaceNotFoundError) return explainNamespace(error.namespace);
   if (error instanceof CliError || isComplete(error)) return error.message;
   if (error instanceof CommanderError) return explainUsage(error);
   if (!(error instanceof Error)) return String(error);
-  const { code, details } = error as { code?: unknown; details?: unknown };
-  // gRPC errors: the status text is in `details`, the message is wrapped twice.
-  const grpc = typeof code === 'number' && typeof details === 'string' ? details : rootCause(error)?.message;
-  return grpc === undefined || error.message.includes(grpc) ? error.message : `${error.message}: ${grpc}`;
+  const why = rootCause(error)?.message;
+  return withoutStatus(why === undefined || error.message.includes(why) ? error.message : `${error.message}: ${why}`);
+}
+
+/** gRPC's errors begin with the number and the name of their status, which a person does not look for. */
+function withoutStatus(message: string): string {
+  const [, namespace] = /\bNOT_FOUND: Namespace (\S+) is not found/.exec(message) ?? [];
+  return namespace === undefined ? message.replace(/\b\d{1,2} [A-Z_]{2,}: /, '') : explainNamespace(namespace);
 }
 
 /** A failure of the ledger says all there is to say, where the message is a whole sentence. */
@@ -85,7 +99,22 @@ function explainRunning({ workflowId }: WorkflowExecutionAlreadyStartedError): s
   return `${workflowId} is running already. See keybrake status ${workflowId}, or wait for its end.`;
 }
 
+/** Temporal says the same of what never was and of what has ended, but for the words. */
+function explainMissing(error: WorkflowNotFoundError): string {
+  const { workflowId } = error;
+  if (hasEnded(error)) return `${workflowId} has ended already. How: keybrake status ${workflowId}`;
+  const remedy = 'Is it the right --namespace? Of a run that Temporal has forgotten: keybrake status --job JOB.';
+  return `There is no workflow ${workflowId}. ${remedy}`;
+}
+
+function explainNamespace(namespace: string): string {
+  return `Temporal has no namespace ${namespace}. Correct --namespace or TEMPORAL_NAMESPACE.`;
+}
+
 function explainFailure(error: WorkflowFailedError | WorkflowUpdateFailedError): string {
+  if (error.cause instanceof TerminatedFailure) return `The run was terminated: ${error.cause.message}`;
+  if (error.cause instanceof TimeoutFailure)
+    return 'The run met the time limit of its start (execution or run timeout).';
   const cause = rootCause(error);
   if (cause instanceof CancelledFailure) return 'The run was cancelled.';
   if (cause instanceof ApplicationFailure) return `${cause.message}${cause.type ? ` [${cause.type}]` : ''}`;

@@ -7,10 +7,11 @@ import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './co
 import { endingOf } from './ending';
 import { CliError, explain, wantsJson } from './errors';
 import { describeKey } from './keys';
-import { fields, print, printJson, tell } from './output';
+import { fields, harmless, print, printJson, tell } from './output';
 import { micros } from './parse';
 import { describeCalls, describeReport, describeSpend, describeStatus } from './report';
-import { patiently } from './waiting';
+import { troubles } from './trouble';
+import { answerOf, isUnanswered, patiently } from './waiting';
 import { kindOf } from './workflowKind';
 
 interface Flags extends TemporalFlags {
@@ -74,17 +75,19 @@ async function runOf(workflowId: string, flags: Flags): Promise<Found> {
   return withTemporal(flags, async (client) => {
     const handle = client.workflow.getHandle(workflowId);
     const { status: execution } = await handle.describe();
-    const found = await kindOf(handle);
-    if (found.kind === 'vaults') return ownWorkflow(handle, execution.name, found.vaults);
+    const state = stateOf(execution.name);
+    const found = await waited(handle, state, kindOf(handle));
+    if (found.kind === 'vaults') return ownWorkflow(handle, state, found.vaults);
     if (found.kind === 'other')
       throw new CliError(`${workflowId}, a workflow of type ${found.type}, has no vault key.`);
-    return execution.name === 'RUNNING' ? running(handle) : ended(handle, execution.name);
+    if (execution.name !== 'RUNNING') return ended(handle, state);
+    if (found.kind === 'silent') throw unanswered(handle, found.error);
+    return running(handle);
   });
 }
 
 /** One of the user's own workflows: its result is theirs, its keys are what there is to tell. */
-async function ownWorkflow({ workflowId }: WorkflowHandle, name: string, vaults: readonly VaultStatusView[]) {
-  const state = stateOf(name);
+async function ownWorkflow({ workflowId }: WorkflowHandle, state: string, vaults: readonly VaultStatusView[]) {
   const lines = vaults.flatMap(({ label, jobId, keyId, stop, ended: over }) => [
     `  ${label}: ${stop ?? (over ? 'ended' : 'running')}`,
     ...fields([
@@ -94,44 +97,62 @@ async function ownWorkflow({ workflowId }: WorkflowHandle, name: string, vaults:
   ]);
   return {
     json: { workflowId, status: state, vaults },
-    lines: [`${workflowId}: ${state}`, ...lines, '  What one has spent: keybrake status KEY, or --job JOB'],
+    lines: [`${workflowId}: ${spoken(state)}`, ...lines, '  What one has spent: keybrake status KEY, or --job JOB'],
   };
 }
 
+/** Temporal's name for how a workflow stands, written as a report's `status` is. */
 function stateOf(name: string): string {
-  return name.toLowerCase().replaceAll('_', ' ');
+  return name.toLowerCase();
+}
+
+function spoken(state: string): string {
+  return state.replaceAll('_', ' ');
+}
+
+/** Waits for an answer that only a worker can give. */
+function waited<T>({ workflowId }: WorkflowHandle, state: string, answer: Promise<T>): Promise<T> {
+  return patiently(answer, () => {
+    if (wantsJson()) return;
+    tell(`Waiting for a worker: ${workflowId} is ${spoken(state)}, and only a worker can say more.`);
+  });
+}
+
+function unanswered({ workflowId }: WorkflowHandle, error: unknown): CliError {
+  const why = isUnanswered(error) ? 'no worker answers.' : `it does not answer: ${explain(error)}`;
+  const remedy = 'To start one: keybrake worker; keybrake doctor looks for it.';
+  return new CliError(`${workflowId} is running, but ${why}\n${remedy}`, { cause: error });
 }
 
 async function running(handle: WorkflowHandle): Promise<Found> {
-  try {
-    const view = await patiently(handle.query<RunStatusView>('status'), () => {
-      if (!wantsJson())
-        tell(`Waiting for a worker: ${handle.workflowId} is running, and only a worker can say how far.`);
-    });
-    return { json: { workflowId: handle.workflowId, ...view }, lines: describeStatus(handle.workflowId, view) };
-  } catch (error) {
-    const remedy = 'A worker must be up to answer: keybrake doctor tells whether one is.';
-    throw new CliError(`${handle.workflowId} is running, but did not answer: ${explain(error)}\n${remedy}`, {
-      cause: error,
-    });
-  }
+  const { workflowId } = handle;
+  const asked = waited(handle, 'running', answerOf<RunStatusView>(handle, 'status'));
+  const view = await asked.catch((error: unknown) => {
+    throw unanswered(handle, error);
+  });
+  const found = [...(await troubles(handle)).values()];
+  return {
+    json: { workflowId, ...view, troubles: found },
+    lines: [...describeStatus(workflowId, view), ...found.map((text) => `  Not going on: ${text}`)],
+  };
 }
 
-async function ended(handle: WorkflowHandle, name: string): Promise<Found> {
-  const { workflowId, report, error } = await endingOf(handle);
+async function ended(handle: WorkflowHandle, state: string): Promise<Found> {
+  const { workflowId, report, error = '' } = await waited(handle, state, endingOf(handle));
   if (report !== null) return { json: { workflowId, ...report }, lines: describeReport(workflowId, report) };
-  const state = stateOf(name);
   // Terminated or timed out: what it came to is in the ledger, under the names that the workflow last knew.
-  const last = await handle.query<RunStatusView>('status').catch(() => undefined);
+  const last = await waited(handle, state, answerOf<RunStatusView>(handle, 'status')).catch(() => undefined);
   const { jobId = null, keyId = null } = last ?? {};
   const lines = [
-    `${workflowId}: ${state}`,
-    `  ${error}`,
+    `${workflowId}: ${spoken(state)}`,
+    ...error.split('\n').map((line) => `  ${harmless(line)}`),
     ...fields([
       ['key', keyId],
       ['job', jobId],
     ]),
+    ...(keyId === null ? [] : [`  Whether its key is dead: keybrake status ${keyId}`]),
+    ...(jobId === null ? [] : [`  What it has spent: keybrake status --job ${jobId}`]),
+    ...(last === undefined ? ['  No worker knows its key or its job: keybrake keys lists those of a label.'] : []),
   ];
-  const spent = jobId === null ? [] : [`  What it has spent: keybrake status --job ${jobId}`];
-  return { json: { workflowId, status: state, error, keyId, jobId }, lines: [...lines, ...spent] };
+  return { json: { workflowId, status: state, error, keyId, jobId }, lines };
 }

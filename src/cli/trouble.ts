@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { WorkflowHandle } from '@temporalio/client';
 import { formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
+import { harmless } from './output';
 import { micros } from './parse';
 
 const LOOK_MS = 5_000;
@@ -34,13 +35,17 @@ export async function watchTrouble(
   }
 }
 
-async function troubles(handle: WorkflowHandle): Promise<ReadonlyMap<string, string>> {
+/** The last failures of activities that are tried again and again, by the names of these. */
+export async function troubles(handle: WorkflowHandle): Promise<ReadonlyMap<string, string>> {
   const found = new Map<string, string>();
   const { raw } = await handle.describe().catch(() => ({ raw: undefined }));
   for (const { activityType, attempt, lastFailure } of raw?.pendingActivities ?? []) {
     const name = activityType?.name ?? '';
     if ((attempt ?? 0) < ATTEMPTS_MIN || !lastFailure?.message) continue;
-    found.set(name, `${name} failed ${(attempt ?? 1) - 1} times: ${lastFailure.message.slice(0, TEXT_CHARS_MAX)}`);
+    found.set(
+      name,
+      `${name} failed ${(attempt ?? 1) - 1} times: ${harmless(lastFailure.message).slice(0, TEXT_CHARS_MAX)}`,
+    );
   }
   return found;
 }

@@ -28,13 +28,22 @@ async function waitsForWorker(handle: WorkflowHandle): Promise<string | false> {
   const deserted = await queueWithoutWorker(handle).catch(() => null);
   if (deserted !== null) return `no worker polls task queue ${deserted}, and the run waits for one.`;
   try {
-    await handle.client.withDeadline(Date.now() + ANSWER_MS, () => handle.query('status'));
+    await answerOf(handle, 'status');
     return false;
   } catch (error) {
-    if (error instanceof Error && isGrpcDeadlineError(error.cause))
-      return 'no worker answers, and the run waits for one.';
+    if (isUnanswered(error)) return 'no worker answers, and the run waits for one.';
     throw error;
   }
+}
+
+/** What a workflow answers to a query, within the time that a worker needs for it: Temporal itself waits for longer. */
+export function answerOf<T>(handle: WorkflowHandle, query: string): Promise<T> {
+  return handle.client.withDeadline(Date.now() + ANSWER_MS, () => handle.query<T>(query));
+}
+
+/** Whether a query has failed because no worker took it. */
+export function isUnanswered(error: unknown): boolean {
+  return error instanceof Error && isGrpcDeadlineError(error.cause);
 }
 
 /** The run's task queue where nobody polls it; null where somebody has of late. */
