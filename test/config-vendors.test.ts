@@ -168,11 +168,11 @@ accounts:
           'accounts.a.vendor is',
           'accounts.b usr',
           'accounts.b.secret refers',
-          'accounts.c.vendor Invalid',
+          'accounts.c.vendor is',
           'accounts.c.secret refers',
-          'accounts.d Invalid',
+          'accounts.d must',
           'vendors.fax.origin must',
-          'vendors.fax.routes Invalid',
+          'vendors.fax.routes is',
         ].toSorted(),
       );
     });

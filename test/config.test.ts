@@ -155,6 +155,13 @@ describe('keybrake.yaml', () => {
       /accounts\.a\.secret must be env:/,
     ],
     ['an unknown field', 'acounts: {}', /acounts is not a setting. Did you mean accounts\?/],
+    [
+      'a setting of another section',
+      'vendors: { fax: { upstream: "https://a.test" } }',
+      /vendors\.fax upstream is not a setting\. Known here are origin, auth, /,
+    ],
+    ['a missing setting', 'accounts: { a: { vendor: stripe } }', /accounts\.a\.secret is required\. Set it\./],
+    ['another type', 'prices: 7', /prices must be of the type object, not number\. Correct it\./],
     ['an unknown vendor', 'accounts: { a: { vendor: paypal, secret: env:X } }', /accounts\.a\.vendor/],
     ['a floor of nothing', 'fx_floors: { eur: 0 }', /fx_floors\.eur must be above 0/],
     ['a currency that is none', 'fx_floors: { EURO: 1 }', /must be a lower-case currency code/],

@@ -79,14 +79,27 @@ export interface Draft {
 
 export type DraftAccount = z.output<typeof draftSchema>['accounts'][string];
 
+/** The settings of each section; `*` stands for a name or a number. */
 // prettier-ignore
-const KEYS = [
-  'accounts', 'fx_floors', 'pacing', 'prices', 'vendors',
-  'vendor', 'secret', 'upstream', 'account_sid', 'user', 'max_rps', 'wait_ms', 'queue',
-  'twilio', 'resend', 'sms', 'mms', 'content', 'whatsapp', 'rcs', 'messenger', 'call_minute', 'call_seconds_max',
-  'verify', 'verify_check', 'lookups', 'email',
-  'origin', 'auth', 'idempotency_header', 'pass_headers', 'error', 'not_executed', 'routes', 'route', 'body', 'price', 'id',
-];
+const SETTINGS: Readonly<Record<string, readonly string[]>> = {
+  '': Object.keys(fileSchema.shape),
+  'accounts.*': Object.keys(accountSchema.shape),
+  pacing: ['wait_ms', 'queue'],
+  prices: ['twilio', 'resend'],
+  'prices.twilio': [
+    'sms', 'mms', 'content', 'whatsapp', 'rcs', 'messenger', 'call_minute', 'call_seconds_max', 'verify', 'verify_check',
+    'lookups',
+  ],
+  'prices.resend': ['email'],
+  'vendors.*': ['origin', 'auth', 'idempotency_header', 'pass_headers', 'error', 'not_executed', 'routes'],
+  'vendors.*.routes.*': ['route', 'body', 'price', 'id'],
+};
+
+function settingsAt([section, name, part, number]: readonly PropertyKey[]): readonly string[] {
+  const named = section === 'prices' ? name : name === undefined ? undefined : '*';
+  const place = [section, named, part, number === undefined ? undefined : '*'];
+  return SETTINGS[place.filter((step) => step !== undefined).join('.')] ?? [];
+}
 
 /**
  * Reads `KEYBRAKE_CONFIG`, else ./keybrake.yaml where there is one. Complaints never quote the file's values. Of a file
@@ -156,11 +169,15 @@ function complainOf(path: string, issue: z.core.$ZodIssue, complaints: Complaint
   const place = issue.path.length === 0 ? path : `${path} ${issue.path.join('.')}`;
   if (issue.code !== 'unrecognized_keys') {
     const why = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
-    complaints.add(place, `${why}.`, 'Correct it.');
+    const missing = why.endsWith('received undefined');
+    const said = why.replace(/^Invalid input: expected (\w+), received (\w+)$/, 'must be of the type $1, not $2');
+    complaints.add(place, missing ? 'is required.' : `${said}.`, missing ? 'Set it.' : 'Correct it.');
     return;
   }
+  const known = settingsAt(issue.path);
   for (const key of issue.keys) {
-    const near = nearestName(key, KEYS);
-    complaints.add(place, `${key} is not a setting.`, near === undefined ? 'Remove it.' : `Did you mean ${near}?`);
+    const near = nearestName(key, known);
+    const remedy = near === undefined ? `Known here are ${known.join(', ')}.` : `Did you mean ${near}?`;
+    complaints.add(place, `${key} is not a setting.`, remedy);
   }
 }
