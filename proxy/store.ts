@@ -14,6 +14,8 @@ interface Opened {
 }
 
 const SETTING = 'KEYBRAKE_MASTER_KEY';
+/** In a file's mode, what those may do who are neither its owner nor of its group. */
+const OTHERS = 0o007;
 
 /**
  * Opens the store that the options name, and finds its master keys. Throws {@link StoreError} when it cannot be opened,
@@ -29,7 +31,7 @@ export async function openStore({
     const store = openSqlite(path);
     try {
       if (masterKeys !== undefined) return { store, masterKeys, keysFrom: SETTING };
-      return { store, ...(await keysBeside(path, store)) };
+      return { store, ...(await keysBeside(path, store, (text) => logger.warn(text))) };
     } catch (error) {
       await store.close();
       throw error;
@@ -55,7 +57,7 @@ function placeOf(address: string): string {
 }
 
 /** The keys in the file beside a ledger. It is made for a new ledger only: to another one a new key is a wrong one. */
-async function keysBeside(ledger: string, store: Store): Promise<Omit<Opened, 'store'>> {
+async function keysBeside(ledger: string, store: Store, warn: (text: string) => void): Promise<Omit<Opened, 'store'>> {
   // Beside a link to the ledger, where it was made by that name, or beside its file.
   const path =
     [ledger, ledgerPath(ledger)].map((name) => `${name}.keys`).find(existsSync) ?? `${ledgerPath(ledger)}.keys`;
@@ -75,6 +77,10 @@ async function keysBeside(ledger: string, store: Store): Promise<Omit<Opened, 's
       rmSync(path, { force: true });
       makeMasterKeyFile(path);
     }
+  }
+  // Windows has no such modes, and says that all may read.
+  if (process.platform !== 'win32' && (statSync(path).mode & OTHERS) !== 0) {
+    warn(`everybody on this machine may open the master key file ${path}: chmod 600 it, and rotate the key`);
   }
   return { masterKeys: masterKeyFile(path), keysFrom: `The master key file ${path}` };
 }

@@ -1,5 +1,5 @@
 /** What does not start says which setting it is about, and leaves nothing behind that stops the next start. */
-import { existsSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -40,6 +40,19 @@ test('the master key of a ledger is found by every name of it', async () => {
   await (await startProxy({ ...OPTIONS, store: `sqlite:${link}` })).close();
   expect(existsSync(`${ledger}.keys`)).toBe(false);
 });
+
+test('a master key file that everybody may read is warned of at each start, and one that its group may read is not', async () => {
+  const store = `sqlite:${join(folder, 'open.db')}`;
+  const lines: string[] = [];
+  const warned = pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) });
+  for (const mode of [0o600, 0o640, 0o644]) {
+    await (await startProxy({ ...OPTIONS, store, logger: warned })).close();
+    chmodSync(join(folder, 'open.db.keys'), mode);
+  }
+  expect(lines).toEqual([]);
+  await (await startProxy({ ...OPTIONS, store, logger: warned })).close();
+  expect(lines).toEqual([expect.stringMatching(/everybody on this machine may open .*open\.db\.keys: chmod 600/)]);
+}, 20_000);
 
 test('a Postgres that does not answer is named with its setting, and without its password', async () => {
   const store = 'postgres://someone:secret-word@127.0.0.1:1/ledger';
