@@ -3,12 +3,9 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { afterwards } from './afterwards';
 import { type CallState, MICROS_PER_USD, type Micros, REFUSALS } from './contract';
 import type { PaceObserver } from './pace';
-import type { Store } from './stores/store';
+import type { OpenSum, Store } from './stores/store';
 
-/** Pages of 1,000 open calls that one scrape reads: the gauges stop at 20,000 calls instead of stopping the proxy. */
-const SCRAPE_PAGE = 1_000;
-const SCRAPE_PAGES_MAX = 20;
-/** Who scrapes needs no key: so long one reading of the open calls serves everybody. */
+/** Who scrapes needs no key: so long one reading of the ledger serves everybody. */
 const READING_MS = 2_000;
 const SECONDS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25];
 
@@ -31,25 +28,17 @@ export interface ProxyMetrics {
   readonly watchPace: (account: string, rps: () => number) => void;
 }
 
-interface Open {
-  readonly count: number;
-  readonly micros: number;
-  readonly stuck: number;
-  /** Milliseconds; 0 where there is none. */
-  readonly oldestMs: number;
-}
-
 interface OpenGauge {
   readonly name: string;
   readonly help: string;
   readonly state: 'held' | 'unknown';
-  readonly value: (open: Open) => number;
+  readonly value: (open: OpenSum) => number;
 }
 
-const count = (open: Open) => open.count;
-const stuck = (open: Open) => open.stuck;
-const age = (open: Open) => open.oldestMs / 1_000;
-const usd = (open: Open) => open.micros / MICROS_PER_USD;
+const count = (open: OpenSum) => open.count;
+const stuck = (open: OpenSum) => open.stuck;
+const age = ({ oldest }: OpenSum) => (oldest === null ? 0 : Math.max(0, Date.now() - oldest) / 1_000);
+const usd = (open: OpenSum) => open.micros / MICROS_PER_USD;
 
 // prettier-ignore
 const OPEN_GAUGES: readonly OpenGauge[] = [
@@ -61,7 +50,7 @@ const OPEN_GAUGES: readonly OpenGauge[] = [
 ];
 
 /** Makes the metrics of one proxy, on a registry of its own: several proxies may run in one process. */
-export function createMetrics(store: Pick<Store, 'listCalls' | 'countLate'>): ProxyMetrics {
+export function createMetrics(store: Pick<Store, 'sumOpen' | 'countLate'>): ProxyMetrics {
   const registry = new Registry();
   const registers = [registry];
   const refusals = new Counter({
@@ -72,9 +61,12 @@ export function createMetrics(store: Pick<Store, 'listCalls' | 'countLate'>): Pr
   });
   // A counter that begins with its first refusal hides that one from rate().
   for (const code of Object.keys(REFUSALS)) refusals.inc({ code }, 0);
-  const open = { held: reused(() => readOpen(store, 'held')), unknown: reused(() => readOpen(store, 'unknown')) };
-  for (const gauge of OPEN_GAUGES) openCalls(open[gauge.state], registers, gauge);
-  waitingForPrice(store, registers);
+  const sums = reused(() => store.sumOpen());
+  for (const gauge of OPEN_GAUGES) openCalls(sums, registers, gauge);
+  waitingForPrice(
+    reused(() => store.countLate()),
+    registers,
+  );
   const adjusted = new Counter({
     name: 'keybrake_adjusted_total',
     help: 'Prices that a vendor told later and that differ from the quote, by direction.',
@@ -182,25 +174,33 @@ function paceMetrics(registers: Registry[]): Pick<ProxyMetrics, 'paceOf' | 'watc
 }
 
 /** A gauge over the calls that are in a state now, read from the ledger when it is scraped. */
-function openCalls(open: () => Promise<Open>, registers: Registry[], gauge: OpenGauge): Gauge {
+function openCalls(
+  sums: () => Promise<readonly OpenSum[]>,
+  registers: Registry[],
+  { name, help, state, value }: OpenGauge,
+): Gauge {
   return new Gauge({
-    name: gauge.name,
-    help: gauge.help,
+    name,
+    help,
     registers,
     async collect() {
+      const read = (all: readonly OpenSum[]): number => {
+        const sum = all.find((one) => one.state === state);
+        return sum === undefined ? 0 : value(sum);
+      };
       // NaN is "no value" to Prometheus: while the store is down the other metrics are still read.
-      this.set(await open().then(gauge.value, () => NaN));
+      this.set(await sums().then(read, () => NaN));
     },
   });
 }
 
-function waitingForPrice(store: Pick<Store, 'countLate'>, registers: Registry[]): Gauge {
+function waitingForPrice(countLate: () => Promise<number>, registers: Registry[]): Gauge {
   return new Gauge({
     name: 'keybrake_waiting_for_price_calls',
     help: 'Calls that are settled at their quote until their vendor tells the price.',
     registers,
     async collect() {
-      this.set(await store.countLate().catch(() => NaN));
+      this.set(await countLate().catch(() => NaN));
     },
   });
 }
@@ -217,23 +217,4 @@ function reused<T>(read: () => Promise<T>): () => Promise<T> {
     last.then(came, came);
     return last;
   };
-}
-
-async function readOpen(store: Pick<Store, 'listCalls'>, state: 'held' | 'unknown'): Promise<Open> {
-  let calls = 0;
-  let micros = 0;
-  let stuckCalls = 0;
-  let oldestMs = 0;
-  let after: string | undefined;
-  for (let page = 0; page < SCRAPE_PAGES_MAX; page += 1) {
-    const open = await store.listCalls({ state, order: 'oldest', limit: SCRAPE_PAGE, after });
-    calls += open.length;
-    micros += open.reduce((sum, call) => sum + call.quote_micros, 0);
-    stuckCalls += open.filter((call) => call.stuck_at !== null).length;
-    // The oldest come first.
-    if (page === 0 && open[0] !== undefined) oldestMs = Math.max(0, Date.now() - open[0].created_at);
-    after = open.at(-1)?.call_id;
-    if (open.length < SCRAPE_PAGE) break;
-  }
-  return { count: calls, micros, stuck: stuckCalls, oldestMs };
 }

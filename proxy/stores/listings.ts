@@ -118,6 +118,18 @@ export function lateSql({ dueAt, limit }: LateQuery): Sql {
   return { sql, values: [dueAt, limit] };
 }
 
+/** Of that many at most: who reads the metrics needs no key, and SQLite keeps all else waiting. */
+const OPEN_SUMMED_MAX = 100_000;
+
+/** `calls_open` holds both states, and is taken where the statement says so. */
+const sumOf = (state: 'held' | 'unknown') =>
+  `SELECT '${state}' AS state, COUNT(*) AS count, COUNT(stuck_at) AS stuck, MIN(created_at) AS oldest,
+    CAST(COALESCE(SUM(quote_micros), 0) AS BIGINT) AS micros
+  FROM (SELECT stuck_at, created_at, quote_micros FROM calls
+    WHERE state = '${state}' AND state IN ('held', 'unknown') ORDER BY call_id LIMIT ${OPEN_SUMMED_MAX}) c`;
+
+export const OPEN_SUMS = `${sumOf('held')} UNION ALL ${sumOf('unknown')}`;
+
 export const COUNT_LATE = "SELECT COUNT(*) AS count FROM late WHERE state = 'waiting'";
 
 const OVER_CALLS = `SELECT call_id AS id, call_id AS cursor, created_at AS made_at, ended_at, key_id, job_id FROM calls`;

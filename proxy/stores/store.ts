@@ -41,6 +41,17 @@ export interface CallQuery {
   readonly limit: number;
 }
 
+/** The calls of a state together; of a great many, the oldest. */
+export interface OpenSum {
+  readonly state: 'held' | 'unknown';
+  readonly count: number;
+  readonly micros: number;
+  /** Those that are left to an operator. */
+  readonly stuck: number;
+  /** When the oldest was made; null: there is none. */
+  readonly oldest: number | null;
+}
+
 export interface KeyQuery {
   readonly label?: string | undefined;
   readonly job_id?: string | undefined;
@@ -93,6 +104,8 @@ export interface Store {
   listKeys(query: KeyQuery): Promise<KeyRow[]>;
   /** Prices that are waited for and to be looked for by `dueAt`, the longest due first. */
   listLate(query: LateQuery): Promise<LateRow[]>;
+  /** What the open calls come to, in each of their states. */
+  sumOpen(): Promise<OpenSum[]>;
   /** How many calls wait for their price. */
   countLate(): Promise<number>;
   /** Rows of one kind that retention may remove, the oldest first. */

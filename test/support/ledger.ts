@@ -47,6 +47,7 @@ function opening(store: Promise<Store>): Store {
     listKeys: async (query) => (await store).listKeys(query),
     listLate: async (query) => (await store).listLate(query),
     listOld: async (query) => (await store).listOld(query),
+    sumOpen: async () => (await store).sumOpen(),
     countLate: async () => (await store).countLate(),
     acceptsHolds: () => true,
     ping: async () => (await store).ping(),

@@ -5,9 +5,9 @@
  */
 import assert from 'node:assert';
 import type pg from 'pg';
-import { callsByKeySql, COUNT_LATE, keysSql, lateSql, oldSql, type Sql } from '../listings';
+import { callsByKeySql, COUNT_LATE, keysSql, lateSql, oldSql, OPEN_SUMS, type Sql } from '../listings';
 import { Recent } from '../recent';
-import type { ListedCall, OldRow, Rows, Shared, Store } from '../store';
+import type { ListedCall, OldRow, OpenSum, Rows, Shared, Store } from '../store';
 import { StoreError } from '../store';
 import { type KeyRow, type LateRow, TABLES, type TableName } from '../tables';
 import { type Change, WorkingSet } from '../workingSet';
@@ -72,6 +72,7 @@ export async function openPostgres(url: string, warn: (text: string) => void = (
     listCalls: (query) => listed<ListedCall>(callsByKeySql(query)),
     listKeys: (query) => listed<KeyRow>(keysSql(query)),
     listLate: (query) => listed<LateRow>(lateSql(query)),
+    sumOpen: () => listed<OpenSum>({ sql: OPEN_SUMS, values: [] }),
     async countLate() {
       const [{ count } = { count: 0 }] = await listed<{ count: number }>({ sql: COUNT_LATE, values: [] });
       return count;

@@ -7,9 +7,9 @@ import assert from 'node:assert';
 import { existsSync, statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type Database from 'better-sqlite3';
-import { callsSql, COUNT_LATE, keysSql, lateSql, oldSql, type Sql } from '../listings';
+import { callsSql, COUNT_LATE, keysSql, lateSql, oldSql, OPEN_SUMS, type Sql } from '../listings';
 import { Recent } from '../recent';
-import type { ListedCall, OldRow, Rows, Store } from '../store';
+import type { ListedCall, OldRow, OpenSum, Rows, Store } from '../store';
 import { isClosed, StoreError } from '../store';
 import { type KeyRow, type LateRow, type RowTypes, TABLES, type TableName } from '../tables';
 import { WorkingSet } from '../workingSet';
@@ -203,6 +203,7 @@ function storeOn(
     listKeys: async (query) => (await list(keysSql(query))) as KeyRow[],
     listLate: async (query) => (await list(lateSql(query))) as LateRow[],
     listOld: async (query) => (await list(oldSql(query))) as OldRow[],
+    sumOpen: async () => (await list({ sql: OPEN_SUMS, values: [] })) as OpenSum[],
     async countLate() {
       const [counted] = (await list({ sql: COUNT_LATE, values: [] })) as { readonly count: number }[];
       return counted?.count ?? 0;
