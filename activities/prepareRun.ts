@@ -14,7 +14,8 @@ export async function prepareRun(runtime: Runtime, { input, facts }: PrepareInpu
   const plan = await beating(async () => prepare(input, facts, env, await vendorsFor(runtime, { input, facts })));
   checkSize(plan);
   const limits = { ...given, ...limitsForCall(plan, given) };
-  return Object.keys(limits).length === 0 ? plan : { ...(await recut(plan, limits, env)), limits };
+  if (Object.keys(limits).length === 0) return withFewerShards(plan);
+  return { ...withFewerShards(await recut(plan, limits, env), limits), limits };
 }
 
 /** The plan, or its call, is carried in many an activity's input. */
@@ -42,6 +43,26 @@ export function limitsForCall({ call, source, recordId }: Plan, given: Partial<L
     shardsRunning: Math.max(1, Math.floor(limits.bytesPerTask / bytes)),
   };
   return Object.fromEntries(Object.entries(most).filter(([name, max]) => max < limits[name as keyof typeof most]));
+}
+
+/**
+ * Every shard carries the plan into the root's history, which does not continue as new: Temporal ends it at 50 MB. So of a
+ * large plan neighbours are joined.
+ */
+export function withFewerShards(plan: Plan, given: Partial<Limits> = {}): Plan {
+  const { historyBytes } = { ...LIMITS, ...given };
+  const { shards, source } = plan;
+  const carried = { ...plan, shards: [], source: source.kind === 'inline' ? {} : source };
+  const most = Math.max(1, Math.floor((2 * historyBytes) / (Buffer.byteLength(JSON.stringify(carried)) + UNIT_BYTES)));
+  const each = Math.ceil(shards.length / most);
+  if (each <= 1) return plan;
+  const joined = shards.flatMap((first, index) => {
+    if (index % each > 0) return [];
+    const part = shards.slice(index, index + each);
+    const records = part.reduce((sum, shard) => sum + shard.records, 0);
+    return [{ ...first, index: index / each, end: part.at(-1)?.end ?? first.end, records }];
+  });
+  return { ...plan, shards: joined };
 }
 
 /** What a call and its answer bring into the history beside the call's parameters. */

@@ -1,7 +1,7 @@
 /** A run's histories stay below what Temporal ends a run at, however large its calls and its records are. */
 import { type Limits, LIMITS } from '../activities/contract/limits';
 import type { Plan } from '../activities/contract/plan';
-import { limitsForCall } from '../activities/prepareRun';
+import { limitsForCall, withFewerShards } from '../activities/prepareRun';
 import {
   customers,
   failedTasks,
@@ -61,6 +61,24 @@ test('what a run of the usual sizes may bring into one history stays below half 
     expect(Math.min(unitsPerPage, activitiesInRoot, unitsPerShardRun, shardsRunning)).toBeGreaterThan(0);
   }
   expect(limitsForCall(planOf(1_000))).toEqual({});
+});
+
+test('the shards of a large plan are so few that the root holds them all, and leave no record out', () => {
+  const shards = Array.from({ length: 499 }, (_, index) => {
+    const start = 1_000 * index;
+    return { index, start, end: start + 1_000, firstLine: 20 * index + 1, records: 20 };
+  });
+  for (const bytes of [0, 30_000, 100_000, 500_000, 1_500_000]) {
+    const { shards: joined } = withFewerShards({ ...planOf(bytes), shards });
+    expect(joined.length * (bytes + 1_000)).toBeLessThan(25_000_000);
+    expect(joined.map(({ index }) => index)).toEqual(joined.map((_, index) => index));
+    expect(joined.map(({ start }) => start)).toEqual([0, ...joined.map(({ end }) => end)].slice(0, -1));
+    expect(joined.map(({ firstLine, start }) => firstLine - start / 50)).toEqual(joined.map(() => 1));
+    expect(joined.map(({ start, end }) => (end - start) / 50)).toEqual(joined.map(({ records }) => records));
+    expect(joined.at(-1)?.end).toBe(499_000);
+  }
+  const small = { ...planOf(1_000), shards };
+  expect(withFewerShards(small)).toBe(small);
 });
 
 function planOf(bytes: number): Plan {
