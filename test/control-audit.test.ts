@@ -1,4 +1,5 @@
 import { parse } from 'csv-parse/sync';
+import { outcomeOf } from '../activities/outcome';
 import type { KeyView, Page } from '../proxy/contract';
 import { streamCalls } from '../proxy/control/calls';
 import { csvLine } from '../proxy/control/csv';
@@ -225,6 +226,17 @@ describe("an operator's word", () => {
     expect((await apiError(control.admin.resolveCall(call, word))).status).toBe(409);
     expect(control.events.at(-1)).toMatchObject({ kind: 'call.settled', actor: 'admin', call_id: call });
     expect((await apiError(control.admin.resolveCall('call_none', word))).status).toBe(404);
+  });
+
+  it('settles with money what came back as a 402 that nobody could read: its record has succeeded, not been declined', async () => {
+    const { key_id: key } = await control.admin.issueKey(BODY);
+    const call = await control.spend(key, 12 * USD, { ...unknown, httpStatus: 402 }, dead);
+    const view = await control.admin.resolveCall(call, { outcome: 'settled', usd: 12 });
+    expect(view).toMatchObject({ state: 'settled', http_status: null, code: null });
+    expect(outcomeOf([view], { keyId: key, offset: 0 })).toEqual({ outcome: 'succeeded' });
+    const free = await control.spend(key, 12 * USD, { ...unknown, httpStatus: 402 }, dead);
+    const declined = await control.admin.resolveCall(free, { outcome: 'settled', usd: 0 });
+    expect(outcomeOf([declined], { keyId: key, offset: 0 }).outcome).toBe('declined');
   });
 
   it('releases an unknown call and gives its money back', async () => {

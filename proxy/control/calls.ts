@@ -93,9 +93,11 @@ export function resolveCall(rows: Rows, now: number, live: Live, callId: string,
 }
 
 function outcomeOf(rows: Rows, call: CallRow, body: ResolveBody): Outcome {
-  const { http_status: httpStatus, code } = call;
-  if (body.outcome === 'released') return { state: 'released', httpStatus, code };
+  if (body.outcome === 'released') return { state: 'released', httpStatus: call.http_status, code: call.code };
   const micros = checkedMicros(body.usd);
+  // Who reads the log takes a settled 402 for a decline. One that could not be read, and for which money moved, was none.
+  const httpStatus = micros > 0 && call.http_status === 402 ? null : call.http_status;
+  const code = micros > 0 ? null : call.code;
   const vendorId = body.vendor_id ?? call.vendor_id;
   const object = call.object_id === null ? undefined : rows.get('objects', call.object_id);
   if (call.object_id === null || object === undefined) {
