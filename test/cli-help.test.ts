@@ -60,6 +60,11 @@ describe('advice after a run', () => {
     expect(advice('cancelled', { succeeded: 2, declined: 1 })).not.toContain(FINISH);
   });
 
+  test('a job id stands in it as one word of the shell, whatever it holds', () => {
+    const jobId = 'a; b $(c)';
+    expect(advice('failed', { not_started: 1 }, { jobId })).toEqual([FINISH.replace('billing', () => `'${jobId}'`)]);
+  });
+
   test('a run that had no key has no job to finish', () => {
     expect(advice('failed', { not_started: 1 }, { jobId: '' })).toEqual([]);
   });

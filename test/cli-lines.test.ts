@@ -1,6 +1,7 @@
 /** Lines that fit: columns of the audit log, and the progress bar in a narrow terminal. */
+import { execFileSync } from 'node:child_process';
 import { barLine } from '../src/cli/progress';
-import { cells, type Column, cutting, fields, fittedTo, table, titles } from '../src/cli/output';
+import { cells, type Column, cutting, fields, fittedTo, table, titles, word } from '../src/cli/output';
 
 interface Row {
   readonly record: string;
@@ -45,6 +46,13 @@ describe('a listing', () => {
     const text = 'ünïcode 顧客 مرحبا 👩‍👩‍👧';
     expect(fields([['label', text]])).toEqual([`  label  ${text}`]);
   });
+});
+
+test('an id in a command to paste is one word there, whatever it holds', () => {
+  expect(word('keybrake-billing/2026-11-24')).toBe('keybrake-billing/2026-11-24');
+  for (const id of ['my job; echo $(id)', "it's", '`id`', '$HOME', 'a"b', '*', '']) {
+    expect(execFileSync('sh', ['-c', `printf %s ${word(id)}`], { encoding: 'utf8' })).toBe(id);
+  }
 });
 
 describe('the progress bar', () => {

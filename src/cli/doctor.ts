@@ -8,7 +8,7 @@ import { clientOptionsFromEnv } from '../config';
 import { type TemporalFlags, type TemporalPlace, temporalFlags, withTemporal } from './connect';
 import { explain } from './errors';
 import { EXIT } from './exitCodes';
-import { print, printJson } from './output';
+import { print, printJson, word } from './output';
 import { isPolled } from './pollers';
 import { micros } from './parse';
 
@@ -160,7 +160,7 @@ async function checkPollers(client: Client, { taskQueue }: TemporalPlace): Promi
   return Promise.all(
     (['workflows', 'activities'] as const).map(async (what) => {
       if (await isPolled(client.workflow, taskQueue, what)) return ok(what, `a worker polls ${taskQueue}`);
-      const remedy = `Start one: keybrake worker --task-queue ${taskQueue}. Until then runs wait.`;
+      const remedy = `Start one: keybrake worker --task-queue ${word(taskQueue)}. Until then runs wait.`;
       return bad('fail', what, `no worker polls ${taskQueue}`, remedy);
     }),
   );

@@ -6,6 +6,7 @@ import type { RunReport } from '../../activities/contract/plan';
 import { CliError, explain } from './errors';
 import { endedRecords } from './report';
 import { answerOf } from './waiting';
+import { word } from './output';
 
 export interface Ending {
   readonly workflowId: string;
@@ -22,7 +23,7 @@ export async function endingOf(handle: WorkflowHandle): Promise<Ending> {
     return isReport(result) ? { workflowId, report: result } : { workflowId, report: null, error: NO_REPORT };
   } catch (error) {
     if (isGrpcServiceError(error) || error instanceof ServiceError) {
-      const goesOn = `A run that has not ended goes on by itself: keybrake status ${workflowId}`;
+      const goesOn = `A run that has not ended goes on by itself: keybrake status ${word(workflowId)}`;
       throw new CliError(`Temporal does not answer: ${explain(error)}\n${goesOn}`, { cause: error });
     }
     if (!(error instanceof WorkflowFailedError)) throw error;

@@ -15,6 +15,7 @@ import { StoreError } from '../../proxy/stores/store';
 import { hideSecrets } from '../../proxy/redact';
 import { codeOf, hasEnded } from './errorCode';
 import { EXIT } from './exitCodes';
+import { word } from './output';
 
 /** A mistake of the person who typed, or something that they can put right. The message says how. */
 export class CliError extends Error {
@@ -96,13 +97,13 @@ const REMEDIES: Readonly<Record<string, string>> = {
 };
 
 function explainRunning({ workflowId }: WorkflowExecutionAlreadyStartedError): string {
-  return `${workflowId} is running already. See keybrake status ${workflowId}, or wait for its end.`;
+  return `${workflowId} is running already. See keybrake status ${word(workflowId)}, or wait for its end.`;
 }
 
 /** Temporal says the same of what never was and of what has ended, but for the words. */
 function explainMissing(error: WorkflowNotFoundError): string {
   const { workflowId } = error;
-  if (hasEnded(error)) return `${workflowId} has ended already. How: keybrake status ${workflowId}`;
+  if (hasEnded(error)) return `${workflowId} has ended already. How: keybrake status ${word(workflowId)}`;
   const remedy = 'Is it the right --namespace? Of a run that Temporal has forgotten: keybrake status --job JOB.';
   return `There is no workflow ${workflowId}. ${remedy}`;
 }

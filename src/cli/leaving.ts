@@ -2,7 +2,7 @@
 import type { WorkflowHandle } from '@temporalio/client';
 import { explain } from './errors';
 import { EXIT_AT } from './exitCodes';
-import { tell } from './output';
+import { tell, word } from './output';
 import type { Progress } from './progress';
 
 /**
@@ -30,9 +30,9 @@ export function heedSignals(handles: readonly WorkflowHandle[], progress: Progre
 }
 
 function endsItself(workflowId: string): string {
-  return `Left. The run ends by itself: keybrake status ${workflowId}`;
+  return `Left. The run ends by itself: keybrake status ${word(workflowId)}`;
 }
 
 function goesOn(signal: string, workflowId: string): string {
-  return `${signal}: left. The run goes on: keybrake status ${workflowId}; to end it: keybrake revoke ${workflowId}`;
+  return `${signal}: left. The run goes on: keybrake status ${word(workflowId)}; to end it: keybrake revoke ${word(workflowId)}`;
 }

@@ -99,6 +99,11 @@ export function harmless(text: string): string {
   return text.replaceAll(CONTROLS, ' ');
 }
 
+/** An id as a word of a command that a person pastes into a shell: no id says what else is done there. */
+export function word(id: string): string {
+  return /^[\w@%+=:,./-]+$/.test(id) ? id : `'${harmless(id).replaceAll("'", String.raw`'\''`)}'`;
+}
+
 /** Names and values under each other. Fields whose value is null are left out. */
 export function fields(pairs: readonly (readonly [name: string, value: string | null])[]): string[] {
   const shown = pairs.filter(([, value]) => value !== null);

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { RunStatusView } from '../../workflows/definitions';
 import { type TemporalFlags, temporalFlags, withTemporal } from './connect';
 import { CliError } from './errors';
-import { print, printJson } from './output';
+import { print, printJson, word } from './output';
 import { atCap } from './trouble';
 import { kindOf } from './workflowKind';
 
@@ -16,7 +16,7 @@ interface Flags extends TemporalFlags {
 export function addPause(program: Command): void {
   addSignal(program, 'pause', {
     does: 'Hold a run: it starts no further call. What was sent is finished and settled; the time to live runs on.',
-    said: (id) => `${id} was told to start no further call. To go on: keybrake resume ${id}`,
+    said: (id) => `${id} was told to start no further call. To go on: keybrake resume ${word(id)}`,
   });
 }
 
@@ -54,7 +54,7 @@ function addSignal(program: Command, name: 'pause' | 'resume', { does, said }: W
 async function signalRun(handle: WorkflowHandle, name: string): Promise<void> {
   const found = await kindOf(handle);
   if (found.kind === 'run') return handle.signal(name);
-  const wayOut = `keybrake revoke ${handle.workflowId} ends what its vault keys pay for.`;
+  const wayOut = `keybrake revoke ${word(handle.workflowId)} ends what its vault keys pay for.`;
   throw new CliError(`${handle.workflowId} is no run of pipelineRun: only these take ${name}. ${wayOut}`);
 }
 

@@ -3,7 +3,7 @@ import { type Spend, formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
 import { type OutcomeCounts, type RunReport, OUTCOMES } from '../../activities/contract/plan';
 import { isLeft } from './exitCodes';
-import { fields, harmless } from './output';
+import { fields, harmless, word } from './output';
 import { micros } from './parse';
 
 /** A run's report, for people. */
@@ -38,16 +38,16 @@ export function adviceOn(
   const odd = outcomes.filter((outcome) => records[outcome] > 0);
   return [
     ...(odd.length > 0
-      ? [`Why some ${listed(odd)}: keybrake audit --job ${jobId}${beside(records.failed, results)}`]
+      ? [`Why some ${listed(odd)}: keybrake audit --job ${word(jobId)}${beside(records.failed, results)}`]
       : []),
     ...executedAdvice(executed, jobId),
     // Of another cap than its own, the report has said what is to be done.
     ...(status === 'cap_exhausted' && reason.startsWith('The cap of $')
-      ? [`To go on: keybrake raise --job ${jobId} --to USD, then the same run with --job-id ${jobId}`]
+      ? [`To go on: keybrake raise --job ${word(jobId)} --to USD, then the same run with --job-id ${word(jobId)}`]
       : []),
     // A run that had no key has no job.
     ...(status !== 'cap_exhausted' && jobId !== '' && isLeft(records)
-      ? [`To finish what is left: the same run with --job-id ${jobId}`]
+      ? [`To finish what is left: the same run with --job-id ${word(jobId)}`]
       : []),
   ];
 }
@@ -57,7 +57,7 @@ function executedAdvice(executed: number | null, jobId: string): string[] {
   if (executed === 0) return [];
   const which = executed === null ? 'Failed records with the code idempotency_mismatch' : `${grouped(executed)} failed`;
   return [
-    `${which}: charged earlier by this job, with other parameters (keybrake audit --job ${jobId}). ` +
+    `${which}: charged earlier by this job, with other parameters (keybrake audit --job ${word(jobId)}). ` +
       'A new job id charges them again; for a new charge on purpose, give the record a new id.',
   ];
 }

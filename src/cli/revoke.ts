@@ -5,7 +5,7 @@ import { formatUsd } from '../../proxy/contract';
 import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './connect';
 import { CliError } from './errors';
 import { EXIT_AT } from './exitCodes';
-import { print, printJson, tell } from './output';
+import { print, printJson, tell, word } from './output';
 import { micros, parseUsd } from './parse';
 import { describeJob } from './status';
 import { describeKey } from './keys';
@@ -51,7 +51,7 @@ async function revoke(id: string, flags: RevokeFlags): Promise<void> {
   const signalled = await withTemporal(flags, (client) => revokeIn(client.workflow.getHandle(id), flags.reason));
   if (flags.json === true) return printJson({ workflowId: id, signalled });
   await print(`${id} was told to revoke its key and to end.`);
-  tell(`Its report: keybrake status ${id}`);
+  tell(`Its report: keybrake status ${word(id)}`);
 }
 
 /** A run has a signal of its own; the user's own workflows may have one of that name, which says something else. */
@@ -119,7 +119,7 @@ async function patiently<T>({ workflowId }: WorkflowHandle, answer: Promise<T>):
     tell('No answer yet. A worker must be up to take it: keybrake doctor tells whether one is. Ctrl-C leaves.');
   }, ANSWER_MS);
   const leave = (): void => {
-    tell(`Left without an answer. What the cap is: keybrake status ${workflowId}`);
+    tell(`Left without an answer. What the cap is: keybrake status ${word(workflowId)}`);
     process.exit(EXIT_AT.SIGINT);
   };
   process.once('SIGINT', leave);

@@ -7,7 +7,7 @@ import { type TemporalFlags, temporalFlags, withProxy, withTemporal } from './co
 import { endingOf } from './ending';
 import { CliError, explain, wantsJson } from './errors';
 import { describeKey } from './keys';
-import { fields, harmless, print, printJson, tell } from './output';
+import { fields, harmless, print, printJson, tell, word } from './output';
 import { micros } from './parse';
 import { describeCalls, describeReport, describeSpend, describeStatus } from './report';
 import { troubles } from './trouble';
@@ -151,7 +151,7 @@ async function ended(handle: WorkflowHandle, state: string): Promise<Found> {
       ['job', jobId],
     ]),
     ...(keyId === null ? [] : [`  Whether its key is dead: keybrake status ${keyId}`]),
-    ...(jobId === null ? [] : [`  What it has spent: keybrake status --job ${jobId}`]),
+    ...(jobId === null ? [] : [`  What it has spent: keybrake status --job ${word(jobId)}`]),
     ...(last === undefined ? ['  No worker knows its key or its job: keybrake keys lists those of a label.'] : []),
   ];
   return { json: { workflowId, status: state, error, keyId, jobId }, lines };

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { WorkflowHandle } from '@temporalio/client';
 import { formatUsd } from '../../proxy/contract';
 import type { RunStatusView } from '../../workflows/definitions';
-import { harmless } from './output';
+import { harmless, word } from './output';
 import { micros } from './parse';
 
 const LOOK_MS = 5_000;
@@ -61,15 +61,16 @@ function isPause(what: string): boolean {
 async function pauseOf(handle: WorkflowHandle): Promise<readonly (readonly [string, string])[]> {
   const status = await handle.query<RunStatusView>('status').catch(() => undefined);
   const { workflowId } = handle;
-  if (status?.phase === PAUSED) return [[PAUSED, `an operator paused it. To go on: keybrake resume ${workflowId}`]];
+  if (status?.phase === PAUSED)
+    return [[PAUSED, `an operator paused it. To go on: keybrake resume ${word(workflowId)}`]];
   return status?.phase === 'waiting_for_cap' ? [atCap(workflowId, status)] : [];
 }
 
 /** Which cap a run waits at, and the way out. */
 export function atCap(workflowId: string, { reason, usdCap }: RunStatusView): readonly [what: string, text: string] {
   // Another cap than the run's own: its words say what is to be done first.
-  const end = `to end it: keybrake revoke ${workflowId}`;
+  const end = `to end it: keybrake revoke ${word(workflowId)}`;
   if (!reason?.startsWith('The cap of $')) return [AT_CAP + reason, `${reason ?? 'a cap is spent.'} (${end})`];
-  const wayOut = `To go on: keybrake raise ${workflowId} --to USD; ${end}`;
+  const wayOut = `To go on: keybrake raise ${word(workflowId)} --to USD; ${end}`;
   return [`${AT_CAP}${usdCap}`, `the cap of ${formatUsd(micros(usdCap ?? 0))} is spent. ${wayOut}`];
 }
