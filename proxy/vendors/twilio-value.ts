@@ -62,9 +62,12 @@ function sendAt({ body }: VendorRequest): number | null {
   return Number.isNaN(time) ? null : time;
 }
 
-/** For updates and reads: undefined while nothing is known, so that what is counted stays counted. */
+/**
+ * For updates and reads: undefined while nothing is known, so that what is counted stays counted. A price in another
+ * currency is left to the look for it, by the rates of the key that pays it: those of who reads it may be lower.
+ */
 export function newsValue(valueOf: typeof valueOfMessage): Route['value'] {
-  return (_status, answer, terms) => valueOf(answer, terms);
+  return (_status, answer) => valueOf(answer, { fx: {} });
 }
 
 /** For what is billed as quoted whatever becomes of it: verifications and look-ups. */
