@@ -1,5 +1,6 @@
 /** Lines that fit: columns of the audit log, and the progress bar in a narrow terminal. */
 import { execFileSync } from 'node:child_process';
+import { keybrake } from './support/cli';
 import { barLine } from '../src/cli/progress';
 import { cells, type Column, cutting, fields, fittedTo, table, titles, word } from '../src/cli/output';
 
@@ -46,6 +47,11 @@ describe('a listing', () => {
     const text = 'ünïcode 顧客 مرحبا 👩‍👩‍👧';
     expect(fields([['label', text]])).toEqual([`  label  ${text}`]);
   });
+});
+
+test('an error is told without the control characters of a name or of what others said', async () => {
+  const { stderr } = await keybrake(['run', 'a\u001b[2J\u202e.json']);
+  expect(stderr).toMatch(/^keybrake: a \[2J \.json cannot be read: .*\n$/);
 });
 
 test('an id in a command to paste is one word there, whatever it holds', () => {

@@ -15,7 +15,7 @@ import { StoreError } from '../../proxy/stores/store';
 import { hideSecrets } from '../../proxy/redact';
 import { codeOf, hasEnded } from './errorCode';
 import { EXIT } from './exitCodes';
-import { word } from './output';
+import { harmlessLines, word } from './output';
 
 /** A mistake of the person who typed, or something that they can put right. The message says how. */
 export class CliError extends Error {
@@ -37,7 +37,9 @@ export function wantsJson(): boolean {
 /** Tells an error on stderr: in words, or with `--json` as one line of JSON. */
 export function tellError(error: unknown, prefix = 'keybrake: '): void {
   const message = hideSecrets(explain(error));
-  const line = wantsJson() ? JSON.stringify({ error: { code: codeOf(error), message } }) : `${prefix}${message}`;
+  const line = wantsJson()
+    ? JSON.stringify({ error: { code: codeOf(error), message } })
+    : harmlessLines(`${prefix}${message}`);
   process.stderr.write(`${line}\n`);
 }
 

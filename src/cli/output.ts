@@ -99,6 +99,11 @@ export function harmless(text: string): string {
   return text.replaceAll(CONTROLS, ' ');
 }
 
+/** The same of a text of several lines, which it keeps. */
+export function harmlessLines(text: string): string {
+  return text.split('\n').map(harmless).join('\n');
+}
+
 /** An id as a word of a command that a person pastes into a shell: no id says what else is done there. */
 export function word(id: string): string {
   return /^[\w@%+=:,./-]+$/.test(id) ? id : `'${harmless(id).replaceAll("'", String.raw`'\''`)}'`;

@@ -11,7 +11,7 @@ import { type Ending, endingOf } from './ending';
 import { CliError, explain } from './errors';
 import { EXIT, exitOf, worstOf } from './exitCodes';
 import { heedSignals } from './leaving';
-import { print, printJson, tell } from './output';
+import { harmlessLines, print, printJson, tell } from './output';
 import { collect, parseCount, parseUsd } from './parse';
 import { type Progress, startProgress } from './progress';
 import { adviceOn, describeReport } from './report';
@@ -148,7 +148,7 @@ function told({
   readonly workflowId: string;
   readonly error?: string | undefined;
 }): string {
-  return `${workflowId}: ${error}`;
+  return harmlessLines(`${workflowId}: ${error}`);
 }
 
 async function waitForAll(started: readonly Started[], flags: Flags): Promise<number> {
