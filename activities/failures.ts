@@ -103,10 +103,13 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
 }
 
+/** A vendor that says more is asked again after this: a timer of Node's with more than 2^31 ms ends at once. */
+const RETRY_AFTER_MAX_MS = 3_600_000;
+
 /** `Retry-After` in seconds, as the proxy and vendors give it; undefined where there is none. */
 export function retryAfterMsIn(headers: Readonly<Record<string, unknown>>): number | undefined {
   const seconds = Number(headers['retry-after'] ?? Number.NaN);
-  return Number.isFinite(seconds) ? seconds * 1_000 : undefined;
+  return seconds >= 0 ? Math.min(seconds * 1_000, RETRY_AFTER_MAX_MS) : undefined;
 }
 
 /** The type of a failure that ends a run's calls, or undefined. */

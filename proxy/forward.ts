@@ -1,4 +1,5 @@
 /** Sends a call to the vendor, once, and says for certain whether a byte of it may have left. */
+import { isNativeError } from 'node:util/types';
 import { type Dispatcher, Pool } from 'undici';
 import { type Deadline, Deadlines } from './deadlines';
 import { decoded } from './decoded';
@@ -142,7 +143,7 @@ export function parsed(body: Buffer): unknown {
 
 /** The error's code where it has one: messages name addresses, which are the operator's business. */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const code = (error as { code?: unknown }).code;
+  if (!isNativeError(error)) return String(error);
+  const { code } = error as { readonly code?: unknown };
   return typeof code === 'string' ? code : error.message;
 }

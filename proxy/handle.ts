@@ -255,11 +255,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     try {
       const started = performance.now();
       const headers = Object.assign({}, errand.kept.headers, vendor.authorization(account));
+      let stopped: string | undefined;
       const answered = await account.forwarder.send({ ...errand.kept, headers }, () => {
-        const reason = mayNotLeave(facts, leaveBy);
-        departure.sent = reason === undefined;
-        return reason;
+        stopped = mayNotLeave(facts, leaveBy);
+        departure.sent = stopped === undefined;
+        return stopped;
       });
+      if (answered.kind !== 'answered' && stopped === undefined) steps.upstreamWarning(facts.account, answered);
       const limit = rateLimitIn(vendor, answered);
       if (answered.kind === 'unsent') account.pacer.giveBack(slot);
       else account.pacer.answered(slot, limit);

@@ -26,6 +26,7 @@ import { listen, type Listening } from './server';
 import { Spool } from './spool';
 import { openStore } from './store';
 import { openUpstreams } from './upstreams';
+import { upstreamWarning } from './upstreamWarning';
 import { createVendors, type Vendors } from './vendors';
 
 export * from './contract';
@@ -153,6 +154,7 @@ async function serve(
     claimWaitMs,
     lookAfterMs: late.firstMs,
     paceWaitMs: options.paceWaitMs ?? PACE_WAIT_MS,
+    upstreamWarning: upstreamWarning(logger),
   });
   const poller = startPoller({ ledger, accounts, vendors, metrics, logger, times: late });
   const control = createControlApp({

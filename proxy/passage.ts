@@ -17,6 +17,7 @@ import type { Reconciler } from './reconcile';
 import type { Seal } from './seal';
 import type { Spool } from './spool';
 import type { Turns } from './turns';
+import type { UpstreamWarning } from './upstreamWarning';
 import type { Vendors } from './vendors';
 import type { Vendor, VendorRequest } from './vendors/vendor';
 
@@ -46,6 +47,7 @@ export interface Steps {
   /** Milliseconds until a price that the vendor tells later is looked for first. */
   readonly lookAfterMs: number;
   readonly metrics: ProxyMetrics;
+  readonly upstreamWarning: UpstreamWarning;
   readonly logger: Logger;
 }
 

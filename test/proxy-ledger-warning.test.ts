@@ -1,31 +1,12 @@
 /** A ledger that takes nothing is told in the log, with the reason: the callers hear `store_unavailable` only. */
-import { Writable } from 'node:stream';
-import { pino } from 'pino';
 import { ledgerWarning } from '../proxy/ledgerWarning';
 import { StoreError } from '../proxy/stores/store';
 import { startSandbox } from '../src/sandbox';
+import { logged } from './support/logged';
 import { startTestProxy } from './support/proxy';
 import { callerOf, keyBody, until } from './support/rig';
 
 const SECRET = 'sk_test_warning_0123456789';
-
-interface Line {
-  readonly level: number;
-  readonly msg: string;
-  readonly reason?: string;
-}
-
-/** A logger, and what it has written. */
-function logged(): { readonly logger: pino.Logger; readonly lines: Line[] } {
-  const lines: Line[] = [];
-  const sink = new Writable({
-    write(chunk, _, done) {
-      lines.push(JSON.parse(String(chunk)) as Line);
-      done();
-    },
-  });
-  return { logger: pino(sink), lines };
-}
 
 test('once a minute at most while it lasts, and once when it works again', async () => {
   const { logger, lines } = logged();

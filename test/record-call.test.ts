@@ -94,3 +94,18 @@ test('a plan of 0.1.0, which names no vendor, is a form of Stripe', async () => 
     expect(sandbox.stats().stripe.executedCharges).toBe(1);
   });
 });
+
+test.each([
+  ['3', 3_000],
+  ['2592000', 3_600_000],
+  ['-1', null],
+  ['Sun, 29 Nov 2026 12:00:00 GMT', null],
+])('a vendor that has a record asked again after %s is asked after an hour at most', async (retryAfter, delayMs) => {
+  const params = { amount: 500, currency: 'usd', confirm: true };
+  const call = { kind: 'endpoint', method: 'POST', path: '/v1/payment_intents', params } as const;
+  const error = { type: 'api_error', message: 'Come back later.' };
+  stub.script({ status: 429, headers: { 'retry-after': retryAfter }, body: { error } });
+  await withCall({ upstream: stub.url, call }, async ({ attempt }) => {
+    expect(await attempt()).toMatchObject({ again: { code: 'api_error', delayMs } });
+  });
+});
