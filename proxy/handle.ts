@@ -220,13 +220,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
           throw await recorded(call, pacedRefusal(facts.account, turned.retryAfterSeconds));
         }
         case 'lookup': {
-          const { objectId } = reserved;
+          const { objectId, changedAt } = reserved;
           const mayLeave = () => mayNotLeave(facts);
           const looked = lookUp(passage, objectId, mayLeave, waiting());
           const seen = await looked.catch(async (error: unknown) => Promise.reject(await recorded(call, error)));
           // By its other name it may be changed right now: in its turn it is looked up again.
           const anew = seen.objectId !== null && (await turns.takeObject(`${facts.account}/${seen.objectId}`));
-          input = anew ? { ...input, turn: turns.inLedger } : { ...input, seen, seenAt: now };
+          input = anew ? { ...input, turn: turns.inLedger } : { ...input, seen, seenFrom: { at: now, changedAt } };
           break;
         }
         case 'busy':

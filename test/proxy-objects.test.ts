@@ -143,6 +143,17 @@ describe('keys that say different dollars for one currency', () => {
     expect([await settledUsd(first), await settledUsd(second)]).toEqual([100, 50]);
   });
 
+  test('a payment is looked up once, also where the clock was set back since its last change', async () => {
+    const [first, second] = [await issue(200, { fx: { eur: 1 } }), await issue(200, { fx: { eur: 1.2 } })];
+    const timeIsBack = await rig.proxy.passTime(60_000);
+    const id = await make(first, 'amount=10000&currency=eur');
+    timeIsBack();
+    const before = rig.sandbox.stats().stripe.requests;
+    expect(await statusOf(second, { path: on(id, '/confirm'), body: '' })).toBe(200);
+    expect(rig.sandbox.stats().stripe.requests - before).toBe(2);
+    expect([await settledUsd(first), await settledUsd(second)]).toEqual([0, 120]);
+  });
+
   test('no key lowers what another pays by saying less for the currency', async () => {
     const [payer, cheap] = [await issue(200, { fx: { eur: 1.2 } }), await issue(2, { fx: { eur: 0.01 } })];
     const id = await make(payer, 'amount=10000&currency=eur&capture_method=manual');

@@ -21,7 +21,8 @@ interface Need {
 }
 
 type Missing =
-  { readonly kind: 'lookup'; readonly objectId: string } | { readonly kind: 'refused'; readonly refusal: Refusal };
+  | { readonly kind: 'lookup'; readonly objectId: string; readonly changedAt: number | null }
+  | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 export function needOf(rows: Rows, input: ReserveInput): Need | Missing {
   const {
@@ -37,8 +38,8 @@ export function needOf(rows: Rows, input: ReserveInput): Need | Missing {
 
   const objectId = `${facts.account}/${input.seen?.objectId ?? price.objectId}`;
   const object = rows.get('objects', objectId);
-  // While this call waited, another process may have changed it.
-  const seen = (object?.changed_at ?? 0) >= (input.seenAt ?? Infinity) ? undefined : input.seen;
+  const lookup = { kind: 'lookup', objectId: price.objectId, changedAt: object?.changed_at ?? null } as const;
+  const seen = isOutdated(input, lookup.changedAt) ? undefined : input.seen;
   const shares = sharesOf(object);
   const rates = ratesOf(rows, facts.keyId, object?.currency ?? 'usd');
   // Counted in the dollars of another key, or nobody's: not what the amount is in this key's.
@@ -47,7 +48,7 @@ export function needOf(rows: Rows, input: ReserveInput): Need | Missing {
   const shown = seen && { amount_micros: seen.amountMicros, value_micros: seen.valueMicros, currency: seen.currency };
   const known = othersDollars ? (shown ?? object) : (object ?? shown);
   const minor = price.kind === 'refund' ? price.minor : (price.total?.minor ?? null);
-  if (known === undefined) return { kind: 'lookup', objectId: price.objectId };
+  if (known === undefined) return lookup;
 
   // Also without an amount: what the vendor would answer could not be counted.
   if (toMicros(1, known.currency) === undefined) {
@@ -56,9 +57,7 @@ export function needOf(rows: Rows, input: ReserveInput): Need | Missing {
   }
   // Less than it asks for may be counted for a payment that its customer has paid since, e.g. after a decline.
   const paidSince = price.kind === 'refund' && known.value_micros < known.amount_micros;
-  if (minor === null && seen === undefined && (paidSince || othersDollars)) {
-    return { kind: 'lookup', objectId: price.objectId };
-  }
+  if (minor === null && seen === undefined && (paidSince || othersDollars)) return lookup;
   const asked = Math.max(known.value_micros, price.kind === 'refund' ? (seen?.valueMicros ?? 0) : known.amount_micros);
   const total = minor === null ? asked : toMicros(minor, known.currency);
   if (total === undefined) {
@@ -83,6 +82,15 @@ export function needOf(rows: Rows, input: ReserveInput): Need | Missing {
     return Math.max(0, Math.max(total, ...others) - counted(id));
   };
   return { objectId, on, atLeast, openCall: open[0].call_id, upTo: total, whole };
+}
+
+/**
+ * Has another process changed the object since it was looked up, while this call waited? The change that was known by then
+ * is none of these, though by a clock that was set back it is yet to come.
+ */
+function isOutdated({ seenFrom }: ReserveInput, changedAt: number | null): boolean {
+  if (seenFrom === undefined || changedAt === null) return false;
+  return changedAt >= seenFrom.at && changedAt !== seenFrom.changedAt;
 }
 
 function refused(refusal: Refusal): Missing {

@@ -59,9 +59,10 @@ export interface ReserveInput {
   readonly unpaced?: boolean;
   /** Is the master key given that an answer was sealed under? One that cannot be read is as good as gone. */
   readonly canRead?: (answer: Buffer) => boolean;
-  /** The object as the vendor shows it, where the ledger does not know it; and when that was asked for. */
+  /** The object as the vendor shows it, where the ledger does not know it. */
   readonly seen?: Valuation | undefined;
-  readonly seenAt?: number;
+  /** When that was asked for, and the last change that the ledger knew then; by the store's clock. */
+  readonly seenFrom?: { readonly at: number; readonly changedAt: number | null };
 }
 
 export type Reserved =
@@ -91,7 +92,7 @@ export type Reserved =
   /** The call is unknown and must not be sent again: look it up at the vendor, then reserve again. */
   | { readonly kind: 'unresolved'; readonly call: CallRow }
   /** The object is not in the ledger: look it up at the vendor and reserve again with `seen`. */
-  | { readonly kind: 'lookup'; readonly objectId: string }
+  | { readonly kind: 'lookup'; readonly objectId: string; readonly changedAt: number | null }
   /** Only holds in flight prevent the call. Nothing is recorded: wait for the budget, then reserve again. */
   | { readonly kind: 'busy'; readonly budgetId: string; readonly quoteMicros: Micros; readonly refusal: Refusal }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
