@@ -17,7 +17,7 @@ import { within } from './deadlines';
 /** Longer than clients' keep-alive, so that the client is the one to close an idle connection. */
 const KEEP_ALIVE_MS = 75_000;
 const REQUEST_TIMEOUT_MS = 60_000;
-/** As long as the proxy's own to a vendor: Node waits two minutes, and so would a proxy that stops. */
+/** As long as the proxy's own to a vendor: Node waits two minutes. */
 const HANDSHAKE_MS = 5_000;
 /**
  * Open at one time. Who connects needs no key, and every connection is a file: without a limit they would take those that
@@ -81,12 +81,12 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
   const calls = new Calls();
   /** The last answer of each connection: of those behind one another, a connection that ends cuts off all but one. */
   const open = new Map<Socket, ServerResponse>();
-  const silent = new Set<Socket>();
+  const silent: Silent = new Map();
   const arriving = new Set<IncomingMessage>();
   const state: State = { calls, arriving, draining: () => draining };
   const listener: RequestListener = (request, response) => {
     const { socket } = request;
-    silent.delete(socket);
+    silent.delete(endsOf(socket));
     arriving.add(request);
     if (!CONTROL_PATH.test(request.url ?? '')) {
       dataPlane(parts, state, request, response);
@@ -106,11 +106,7 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
       : createTlsServer({ ...parts.tls, handshakeTimeout: HANDSHAKE_MS }, listener);
   limitConnections(server, silent, parts.onFull);
   server.on(parts.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
-    silent.add(socket);
-    socket.once('close', () => {
-      silent.delete(socket);
-      open.delete(socket);
-    });
+    socket.once('close', () => open.delete(socket));
   });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = KEEP_ALIVE_MS + 5_000;
@@ -133,7 +129,7 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
       server.closeIdleConnections();
       // To node:http a connection is idle only after a request; load balancers open some long before theirs.
       const hangUp = setTimeout(() => {
-        for (const socket of silent) socket.destroy();
+        for (const socket of silent.values()) socket.destroy();
       }, SILENT_MS);
       const giveUp = setTimeout(() => {
         for (const request of arriving) if (!request.complete) request.destroy();
@@ -151,22 +147,38 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
   };
 }
 
+/**
+ * Connections without a request yet, the longest silent first, by their two ends: over TLS a request comes by a socket of
+ * its own, and there is none before the handshake.
+ */
+type Silent = Map<string, Socket>;
+
+function endsOf({ localAddress, remoteAddress, remotePort }: Socket): string {
+  return `${localAddress} ${remoteAddress} ${remotePort}`;
+}
+
 /** One too many takes the place of the longest silent one: probes and clients speak at once. Without any it is cut off. */
-function limitConnections(server: Server, silent: Set<Socket>, onFull: ServerParts['onFull']): void {
+function limitConnections(server: Server, silent: Silent, onFull: ServerParts['onFull']): void {
   const max = Math.min(CONNECTIONS_MAX, Math.floor(filesMax() / 2));
   let open = 0;
   let saidAt = -Infinity;
   server.on('connection', (socket: Socket) => {
+    const ends = endsOf(socket);
     open += 1;
-    socket.once('close', () => (open -= 1));
-    if (open <= max) return;
-    if (performance.now() - saidAt > FULL_SAID_MS) {
-      saidAt = performance.now();
-      onFull(max);
+    socket.once('close', () => {
+      open -= 1;
+      if (silent.get(ends) === socket) silent.delete(ends);
+    });
+    if (open > max) {
+      if (performance.now() - saidAt > FULL_SAID_MS) {
+        saidAt = performance.now();
+        onFull(max);
+      }
+      const [[longestEnds, longest] = [ends, socket]] = silent;
+      silent.delete(longestEnds);
+      longest.destroy();
     }
-    const [longest = socket] = silent;
-    silent.delete(longest);
-    longest.destroy();
+    if (!socket.destroyed) silent.set(ends, socket);
   });
 }
 
