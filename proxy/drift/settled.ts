@@ -1,6 +1,7 @@
 /** Settled calls: each object that they name is read at the vendor once, with what was given back of it. */
-import { microsToUsd } from '../contract';
-import { sharesOf } from '../ledger/spend';
+import { type Micros, microsToUsd } from '../contract';
+import { fxOf, ratesOf } from '../ledger/rates';
+import { countedIn, inTheseDollars, revalue, sharesOf } from '../ledger/spend';
 import type { ListedCall, Rows } from '../stores/store';
 import type { ObjectRead } from '../vendors/statement';
 import type { PricingTerms } from '../vendors/vendor';
@@ -14,6 +15,8 @@ import type { Tally } from './tally';
 /** What the ledger counts for the object of a call, and on which terms. */
 interface Ledgered extends Counted {
   readonly terms: PricingTerms;
+  /** What is so much on these terms, as the ledger would count it: of each key that pays a part, in its own dollars. */
+  readonly asCounted: (micros: Micros) => Micros;
 }
 
 /** What differs about the object of a settled call. Empty where another call of the run has named it before. */
@@ -72,14 +75,27 @@ const NAMED_PAGE = 20;
 /** Undefined: nothing, e.g. the call read what was made elsewhere. */
 function countedFor(rows: Rows, call: ListedCall): Ledgered | undefined {
   const object = call.object_id === null ? undefined : rows.get('objects', call.object_id);
+  const shares = sharesOf(object);
   const late = call.object_id === null ? undefined : rows.get('late', call.object_id);
   // The one who paid last: on its terms the vendor's amount became dollars.
-  const payer = rows.get('keys', sharesOf(object).at(-1)?.key ?? call.key_id);
-  const terms = { fx: payer === undefined ? {} : (JSON.parse(payer.fx) as Record<string, number>) };
-  if (object !== undefined) return { micros: object.value_micros, terms, ...(late !== undefined && { late }) };
-  const cost = call.cost_micros ?? 0;
-  return cost === 0 ? undefined : { micros: cost, terms };
+  const payer = shares.at(-1) ?? { key: call.key_id, budgets: [] };
+  const terms = { fx: fxOf(rows, payer.key) };
+  if (object === undefined) {
+    const cost = call.cost_micros ?? 0;
+    return cost === 0 ? undefined : { micros: cost, terms, asCounted: (micros) => micros };
+  }
+  const { value_micros: counted, currency } = object;
+  const rates = ratesOf(rows, payer.key, currency);
+  const asCounted = (micros: Micros): Micros => {
+    if (inTheseDollars(shares, rates)) return micros;
+    const rounded = Math.abs(micros - countedIn(shares, rates)) <= ROUNDING_MICROS;
+    return rounded ? counted : revalue(shares, payer, micros, rates).value;
+  };
+  return { micros: counted, terms, asCounted, ...(late !== undefined && { late }) };
 }
+
+/** From the dollars of one key to those of another each step rounds; a hundredth of a cent is none that anybody paid. */
+const ROUNDING_MICROS = 100;
 
 interface ReadableObject {
   readonly source: Source;
@@ -110,12 +126,12 @@ async function compared(
   before: Ledgered,
 ): Promise<readonly DriftRow[]> {
   let counted = before;
-  let { seen, answer } = await see(source, object, counted.terms);
+  let { seen, answer } = await see(source, object, counted);
   let finding = compare(counted, seen);
   if (finding.kind === 'differs') {
     // A call that settled meanwhile is no difference: what is one now is one the second time too.
     counted = (await parts.ledger.submit((rows) => countedFor(rows, call))) ?? counted;
-    ({ seen, answer } = await see(source, object, counted.terms));
+    ({ seen, answer } = await see(source, object, counted));
     finding = compare(counted, seen);
   }
   if (finding.kind === 'unread') {
@@ -134,7 +150,7 @@ interface Sight {
   readonly answer?: unknown;
 }
 
-async function see(source: Source, object: ObjectRead, terms: PricingTerms): Promise<Sight> {
+async function see(source: Source, object: ObjectRead, { terms, asCounted }: Ledgered): Promise<Sight> {
   let answered = await read(source, object.path);
   if (answered.kind === 'older' && object.olderPath !== undefined) answered = await read(source, object.olderPath);
   if (answered.kind === 'gone') return { seen: answered };
@@ -143,7 +159,7 @@ async function see(source: Source, object: ObjectRead, terms: PricingTerms): Pro
   const { answer } = answered;
   const value = object.value(answer, terms);
   if (value === undefined) return { seen: { kind: 'unread', reason: object.untold }, answer };
-  return { seen: { kind: 'value', micros: value.valueMicros }, answer };
+  return { seen: { kind: 'value', micros: asCounted(value.valueMicros) }, answer };
 }
 
 /** Money that the vendor gave back and of which the ledger knows nothing. */
