@@ -1,5 +1,5 @@
 import { type Outcome } from '../proxy/ledger/finish';
-import { addKey, fixed, STORES, type TestLedger, testLedger } from './support/ledger';
+import { addKey, endedAs, fixed, STORES, type TestLedger, testLedger } from './support/ledger';
 
 const object = (valueMicros: number, amountMicros = valueMicros) => ({
   objectId: 'pi_1',
@@ -56,6 +56,32 @@ describe.each(STORES)('spend per vendor object on $name', ({ open }) => {
     expect(raised.kind).toBe('held');
     expect((await at.budget(`key:${facts.keyId}`))!.held_micros).toBe(900);
   });
+
+  test.each([
+    ['held', 'raised', 20],
+    ['held', 'captured in part', 4],
+    ['unknown', 'raised', 20],
+    ['unknown', 'captured in part', 4],
+  ] as const)(
+    'the late answer to a call that is %s changes nothing about what it made and others have %s',
+    async (...row) => {
+      const [state, , value] = row;
+      const [maker, other] = [await addKey(at.ledger, { cap: 100 }), await addKey(at.ledger, { cap: 100 })];
+      const created = await at.ask(maker, { price: fixed(10) });
+      if (state === 'unknown') await at.end(created.callId, endedAs('unknown'));
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      const seen = { ...object(10), objectId: 'pi_1' };
+      const changed = await at.ask(other, { price: onObject(value, value < 10), seen });
+      await at.end(changed.callId, worth(value, value < 10 ? 'takes_over' : 'pays_rise', Math.max(10, value)));
+      await at.end(created.callId, worth(10, 'pays_rise'));
+      expect(await at.budget(`key:${other.keyId}`)).toMatchObject({ settled_micros: value, held_micros: 0 });
+      expect(await at.budget(`key:${maker.keyId}`)).toMatchObject({
+        settled_micros: 0,
+        held_micros: 0,
+        unknown_micros: 0,
+      });
+    },
+  );
 
   test('another key that captures takes over the whole value, and the first payer gets its money back', async () => {
     const payer = await addKey(at.ledger, { cap: 1_000 });

@@ -204,15 +204,18 @@ function settle(
 /**
  * To an idempotency key that it knows a vendor repeats its first answer, and what a call came to may be found out late:
  * of an object that other calls have changed since, that takes nothing back and takes nothing over. What is said of an
- * object at its end stays true.
+ * object at its end stays true. Of an object that the call itself has made, all that is counted is newer: also while
+ * the call is held, because its caller heard of it from the spool, or from the vendor.
  */
 function upToDate(spend: ObjectSpend, call: CallRow, known: ObjectRow | undefined, value: Micros): ObjectSpend {
   const { object, mode, repeated } = spend;
-  const old = call.state === 'held' ? repeated === true : (known?.changed_at ?? 0) > call.created_at;
+  const newer = repeated === true || call.object_id === null;
+  const since = (known?.changed_at ?? 0) > call.created_at;
+  const old = call.state === 'held' ? repeated === true || (newer && since) : since;
   if (known === undefined || !old) return spend;
   const { amount_micros: amount } = known;
-  const valueMicros = repeated === true ? value : Math.max(value, object.valueMicros);
-  const amountMicros = repeated === true ? amount : Math.max(amount, object.amountMicros);
+  const valueMicros = newer ? value : Math.max(value, object.valueMicros);
+  const amountMicros = newer ? amount : Math.max(amount, object.amountMicros);
   const now = object.final === true ? object : { ...object, valueMicros, amountMicros };
   return { object: now, mode: mode === 'takes_over' ? 'pays_rise' : mode };
 }
