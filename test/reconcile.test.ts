@@ -147,6 +147,32 @@ test('what the vendor does not show stays unknown and held, is flagged once, and
   ]);
 }, 30_000);
 
+test.each([-3_600_000, 3_600_000])(
+  'a process whose clock is %d ms from the store’s asks the vendor no shorter and no longer',
+  async (ms) => {
+    const postgres = postgresOptions(await (await cluster()).newDatabase());
+    const reconcile = { ...RECONCILE, lookForMs: 3_000 };
+    const own = await startRig({ proxy: { ...postgres, upstreamTimeoutMs: 400, reconcile } });
+    const real = Date.now;
+    const clock = jest.spyOn(Date, 'now').mockImplementation(() => real() + ms);
+    try {
+      own.sandbox.setFaults({ dropBefore: { first: 1 } });
+      const key = await own.issue({ usd_cap: 10 });
+      expect((await own.call(key.vault_key, { key: 'lost' })).code).toBe('outcome_unknown');
+      await own.client.revokeKey(key.key_id, 'enough');
+      const items = () => own.client.listCalls({ key_id: key.key_id, state: 'unknown' }).then((page) => page.items);
+      const asked = () => own.sandbox.requests().filter(({ method }) => method === 'GET').length;
+      const begun = performance.now();
+      await until('it is left to an operator', async () => (await items())[0]?.stuck_at != null || undefined);
+      expect(performance.now() - begun).toBeGreaterThan(2_000);
+      expect(asked()).toBeGreaterThan(3);
+    } finally {
+      clock.mockRestore();
+      await own.close();
+    }
+  },
+);
+
 describe('changes of a payment', () => {
   const CHANGES = ['', '/:id', '/:id/confirm', '/:id/capture'].map((end) => `POST /v1/payment_intents${end}`);
   const changing = (body: Partial<IssueKeyBody> = {}) => issue({ allowed_endpoints: CHANGES, ...body });

@@ -45,9 +45,10 @@ export interface Reconciler {
   stop(): Promise<void>;
 }
 
+/** Times by the clock that nobody sets: the store's need not be this machine's. */
 interface Attempts {
   readonly tries: number;
-  readonly triedSince: number;
+  readonly since: number;
   readonly nextAt: number;
   /** What came of the last one. */
   readonly why: string;
@@ -80,7 +81,7 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
       // By when a call may leave is said by the store's clock, which need not be this machine's.
       const now = calls.length === 0 ? 0 : await ledger.now();
       for (const call of calls) {
-        if (now < deadAt(call, live) || Date.now() < (remembered.get(call.call_id)?.nextAt ?? 0)) continue;
+        if (now < deadAt(call, live) || performance.now() < (remembered.get(call.call_id)?.nextAt ?? 0)) continue;
         lanes.add(call.account, call.call_id, () => inTurn(call));
       }
       after = calls.length < PAGE ? undefined : calls.at(-1)?.call_id;
@@ -110,7 +111,8 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
     const known = await read(callId);
     if (known === undefined) return void remembered.delete(callId);
     const before = remembered.get(callId);
-    const attempts = { tries: before?.tries ?? 0, triedSince: before?.triedSince ?? known.now };
+    const triedForMs = before === undefined ? 0 : performance.now() - before.since;
+    const attempts = { tries: before?.tries ?? 0, triedSince: known.now - triedForMs };
     const step = decide(situationOf(known, live, attempts), times.lookForMs);
     if (step === 'wait') return;
     if (step === 'release') return letGo(known);
@@ -150,12 +152,13 @@ export function createReconciler(parts: ReconcilerParts, times: ReconcilerTimes)
   }
 
   function remember(callId: string, why: string): void {
-    const { tries = 0, triedSince = Date.now() } = remembered.get(callId) ?? {};
+    const now = performance.now();
+    const { tries = 0, since = now } = remembered.get(callId) ?? {};
     if (remembered.size >= REMEMBERED_MAX) remembered.clear();
     remembered.set(callId, {
       tries: tries + 1,
-      triedSince,
-      nextAt: Date.now() + backOff(tries, times.firstWaitMs),
+      since,
+      nextAt: now + backOff(tries, times.firstWaitMs),
       why,
     });
   }
