@@ -44,6 +44,23 @@ describe('probes', () => {
     expect(text).not.toMatch(/\bkey_[0-9a-z]{26}|vk_|billing|sk_test/);
   });
 
+  it('metrics tell the age of the oldest unknown call, and how many are left to an operator', async () => {
+    const gauges = async () => {
+      const text = await (await open('/metrics')).text();
+      const value = (name: string) => Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1]);
+      return [value('keybrake_unknown_oldest_seconds'), value('keybrake_stuck_calls'), value('keybrake_unknown_calls')];
+    };
+    const hourAgo = Date.now() - 3_600_000;
+    await control.putCalls((await control.admin.issueKey(BODY)).key_id, [
+      { state: 'held', created_at: hourAgo - 3_600_000 },
+      { state: 'unknown', created_at: hourAgo, stuck_at: Date.now() },
+      { state: 'unknown', created_at: Date.now() },
+    ]);
+    const [oldest = 0, ...counts] = await gauges();
+    expect(Math.floor(oldest / 60)).toBe(60);
+    expect(counts).toEqual([1, 2]);
+  });
+
   it('metrics are told without the open money while the ledger cannot be read', async () => {
     jest.spyOn(control.ledger.store, 'sumOpen').mockRejectedValue(new StoreError('gone'));
     const blind = await open('/metrics');
