@@ -36,7 +36,23 @@ export async function settledRows(
     tally.gap(readable.reason, counted.micros);
     return [];
   }
-  return compared(parts, tally, call, readable, counted);
+  if (call.object_id !== null || !(await isOthersToo(parts, call)))
+    return compared(parts, tally, call, readable, counted);
+  tally.compared(counted.micros, 0);
+  tally.row();
+  return [differing(call, counted, { kind: 'differs', why: 'value', vendorMicros: 0, detail: COUNTED_TWICE })];
+}
+
+const COUNTED_TWICE = 'counted twice: an operator settled this call, and other calls count what it made too';
+
+/** Does an operator's word name what the ledger counts beside it: as an object, or by an earlier word? */
+async function isOthersToo({ ledger }: DriftParts, { account, vendor_id, call_id }: ListedCall): Promise<boolean> {
+  if (vendor_id === null) return false;
+  const isObject = await ledger.submit((rows) => rows.get('objects', `${account}/${vendor_id}`) !== undefined);
+  if (isObject) return true;
+  const named = await ledger.store.listCalls({ vendor_id, state: 'settled', order: 'oldest', limit: NAMED_PAGE });
+  const first = named.find((call) => call.account === account && (call.cost_micros ?? 0) !== 0);
+  return first !== undefined && first.call_id < call_id;
 }
 
 /** Is no earlier call of the run one that the same object was settled by? Reads that named it settled nothing. */
