@@ -6,7 +6,7 @@ import type { KeyFacts } from './ledger/facts';
 import type { Pacer, Waiting } from './pace';
 import { rateLimitIn } from './rateLimit';
 import type { Sender } from './upstreams';
-import type { Credential, Price, Valuation, Vendor } from './vendors/vendor';
+import type { Credential, Price, PricingTerms, Valuation, Vendor } from './vendors/vendor';
 
 /** A vendor account as far as reading needs it. */
 export interface Readable extends Credential {
@@ -59,6 +59,13 @@ export async function readVendor(
     else pacer.answered(turn.slot, limit);
     if (limit === undefined || Date.now() + pacer.expectedMs() > until) return sent;
   }
+}
+
+/** What to say of an answer that is in a currency without a rate; undefined: it is not. */
+export function withoutRate(vendor: Vendor, answer: unknown, { fx }: PricingTerms): string | undefined {
+  const currency = vendor.currencyOf(answer);
+  if (currency === undefined || currency === 'usd' || Object.hasOwn(fx, currency)) return undefined;
+  return `it is in ${currency}, and the key has no fx rate for that`;
 }
 
 export interface Lookup {

@@ -2,6 +2,7 @@
 import { type Micros, microsToUsd } from '../contract';
 import { fxOf, ratesOf } from '../ledger/rates';
 import { countedIn, inTheseDollars, revalue, sharesOf } from '../ledger/spend';
+import { withoutRate } from '../lookup';
 import type { ListedCall, Rows } from '../stores/store';
 import type { ObjectRead } from '../vendors/statement';
 import type { PricingTerms } from '../vendors/vendor';
@@ -174,7 +175,10 @@ async function see(source: Source, object: ObjectRead, { terms, asCounted }: Led
   if (answered.kind === 'older') return { seen: { kind: 'unread', reason: `${source.vendor.id} answered 400` } };
   const { answer } = answered;
   const value = object.value(answer, terms);
-  if (value === undefined) return { seen: { kind: 'unread', reason: object.untold }, answer };
+  if (value === undefined) {
+    const reason = withoutRate(source.vendor, answer, terms) ?? object.untold;
+    return { seen: { kind: 'unread', reason }, answer };
+  }
   return { seen: { kind: 'value', micros: asCounted(value.valueMicros) }, answer };
 }
 

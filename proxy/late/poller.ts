@@ -9,7 +9,7 @@ import type { Micros } from '../contract';
 import { parsed } from '../forward';
 import type { Ledger } from '../ledger/ledger';
 import { giveUpPrice, hasten, type Look, LOOK_FIRST_MS, type LookTimes, settlePrice, takeLook } from '../ledger/late';
-import { type Readable, readVendor } from '../lookup';
+import { type Readable, readVendor, withoutRate } from '../lookup';
 import type { ProxyMetrics } from '../metrics';
 import type { Vendors } from '../vendors';
 
@@ -132,7 +132,10 @@ async function lookFor(parts: PollerParts, look: Look, closing: () => boolean): 
     metrics.adjusted(look.key.vendor, adjusted?.byMicros ?? 0);
   } else if (look.takenAt - since >= times.giveUpMs) {
     await ledger.record((rows) => giveUpPrice(rows, objectId));
-    logger.warn({ callId, objectId, why: seen.why }, 'the vendor told no price; the call stays at its quote');
+    logger.warn(
+      { callId, objectId, why: seen.why },
+      'the vendor told no price that counts; the call stays at its quote',
+    );
   } else if (seen.kind === 'refused') {
     logger.warn({ callId, objectId, why: seen.why }, 'a price that comes later could not be read');
   }
@@ -161,8 +164,9 @@ async function read({ accounts, vendors }: PollerParts, { late, key }: Look, clo
   if (sent.status === 429 || sent.status >= 500) return { kind: 'unclear', limited: sent.status === 429 };
   const why = `the vendor answered ${sent.status}`;
   if (sent.status !== 200) return { kind: sent.status === 404 ? 'none' : 'refused', why };
-  const value = vendor.lookupValue(parsed(sent.body), { fx: JSON.parse(key.fx) as Record<string, number> });
-  return value?.objectId === id
-    ? { kind: 'price', micros: value.valueMicros }
-    : { kind: 'none', why: 'it has no price' };
+  const answer = parsed(sent.body);
+  const terms = { fx: JSON.parse(key.fx) as Record<string, number> };
+  const value = vendor.lookupValue(answer, terms);
+  if (value?.objectId === id) return { kind: 'price', micros: value.valueMicros };
+  return { kind: 'none', why: withoutRate(vendor, answer, terms) ?? 'it has no price' };
 }

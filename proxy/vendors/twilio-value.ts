@@ -87,11 +87,21 @@ function sidIn(fields: Fields | undefined, pattern: RegExp, ...names: readonly s
   return typeof sid === 'string' && pattern.test(sid) ? sid : undefined;
 }
 
+/** The currency of a price that is told, in small letters. */
+export function currencyOfPrice(answer: unknown): string | undefined {
+  const fields = fieldsOf(answer);
+  return typeof fields?.['price'] === 'string' ? unitOf(fields) : undefined;
+}
+
+function unitOf({ price_unit: unit }: Fields): string {
+  return typeof unit === 'string' ? unit.toLowerCase() : 'usd';
+}
+
 /** A negative decimal text in the account's currency, `"-0.00750"`; null until it is known. */
 function priceOf(fields: Fields, { fx }: PricingTerms): Micros | undefined {
-  const { price, price_unit: unit } = fields as { price?: unknown; price_unit?: unknown };
+  const { price } = fields;
   if (typeof price !== 'string' && typeof price !== 'number') return undefined;
-  const code = typeof unit === 'string' ? unit.toLowerCase() : 'usd';
+  const code = unitOf(fields);
   const rate = code === 'usd' ? 1 : Object.hasOwn(fx, code) ? fx[code] : undefined;
   return rate === undefined ? undefined : scaleUp(String(price).replace(/^-/, ''), rate);
 }

@@ -14,7 +14,7 @@ import {
 import { messageFinder } from './twilio-find';
 import { twilioPrices, type TwilioPrices } from './twilio-prices';
 import { twilioStatement } from './twilio-statement';
-import { madeValue, newsValue, quotedValue, valueOfCall, valueOfMessage } from './twilio-value';
+import { currencyOfPrice, madeValue, newsValue, quotedValue, valueOfCall, valueOfMessage } from './twilio-value';
 import { CLEAR_REFUSALS, noMoney, type Redirection, type Route, type Vendor, type VendorRequest } from './vendor';
 
 /**
@@ -43,7 +43,7 @@ export function twilioWith(own?: Partial<TwilioPrices>, callbackUrl?: string): V
     lookupValue: (answer, terms) => valueOfMessage(answer, terms) ?? valueOfCall(answer, terms),
     statement: twilioStatement,
     callbacks: twilioCallbacks,
-    currencyOf: () => undefined,
+    currencyOf: currencyOfPrice,
     toMicros: () => undefined,
     clearRefusals: CLEAR_REFUSALS,
     isVendorError: isTwilioError,
