@@ -49,7 +49,10 @@ export function vault(recordId?: string | number, suffix?: string): ActivityVaul
   const header = context?.header;
   if (context === undefined) throw noContext('Add new KeybrakePlugin() to the plugins of the worker that runs it.');
   if (header === undefined) {
-    throw noContext('Call the activity within withVaultKey(), or name it as the call.activity of pipelineRun.');
+    throw noContext(
+      'Call the activity within withVaultKey(), or name it as the call.activity of pipelineRun; ' +
+        'if it is, its workflow was bundled without KeybrakePlugin: give bundleWorkflowCode the plugin too.',
+    );
   }
   const id = recordIdIn(context, recordId);
   const call: BoundCall = {
@@ -81,14 +84,18 @@ export function vault(recordId?: string | number, suffix?: string): ActivityVaul
 function recordIdIn({ header, caller }: CallContext, recordId: string | number | undefined): string {
   if (typeof recordId === 'number' && Number.isFinite(recordId)) return String(recordId);
   if (typeof recordId === 'string' && recordId.trim() !== '') return recordId;
-  if (recordId !== undefined) throw noContext('The record id must be a text that is not empty, or a number.');
+  if (recordId !== undefined) throw noRecord('The record id must be a text that is not empty, or a number.');
   const own = header?.record?.ref.id;
   if (typeof own === 'string') return own;
   // Temporal counts activities from 1 in each run: after continue-as-new, "1" is another record.
   if (!/^\d+$/.test(caller.activityId)) return caller.activityId;
-  throw noContext("Give the id of the record: vault(customer.id). Temporal's own activity ids repeat.");
+  throw noRecord("Give the id of the record: vault(customer.id). Temporal's own activity ids repeat.");
 }
 
 function noContext(fix: string): ApplicationFailure {
   return ApplicationFailure.nonRetryable(`vault() has no vault key here. ${fix}`, FAILURES.noContext);
+}
+
+function noRecord(fix: string): ApplicationFailure {
+  return ApplicationFailure.nonRetryable(`vault() does not know the record. ${fix}`, FAILURES.noContext);
 }

@@ -214,6 +214,43 @@ describe('on a real server', () => {
     );
   });
 
+  test('a run on a worker without it waits, says so, and goes on with the next worker that has it', async () => {
+    const taskQueue = `without-${randomUUID()}`;
+    const workflowsPath = require.resolve('./support/userWorkflows');
+    const activities = userActivities({ keyIds: new Set() });
+    const connection = await NativeConnection.connect({ address: stack.temporal.address });
+    const bare = await Worker.create({ connection, taskQueue, workflowsPath, activities });
+    const start = { workflowId: randomUUID(), taskQueue, args: [['without_1'], 100] };
+    const handle = await stack.client.workflow.start('chargeAll', start);
+    await bare.runUntil(() =>
+      eventually(async () => {
+        const failed = await failedTasks(handle);
+        return failed.some((message) => /add new KeybrakePlugin\(\) to its plugins/.test(message));
+      }),
+    );
+    await connection.close();
+    const done = withWorker(stack, () => handle.result(), { worker: { taskQueue, workflowsPath, activities } });
+    expect(await done).toMatchObject({ done: 1 });
+  });
+
+  test('bundled without it, an activity in withVaultKey is told that the bundle lacks the plugin', async () => {
+    const workflowBundle = await bundleWorkflowCode({ workflowsPath: require.resolve('./support/userWorkflows') });
+    const worker = { workflowBundle, activities: userActivities({ keyIds: new Set() }) };
+    await withWorker(
+      stack,
+      async (taskQueue) => {
+        const start = { workflowId: randomUUID(), taskQueue, args: [['unbundled_1'], 100] };
+        const error: unknown = await stack.client.workflow
+          .execute('chargeAll', start)
+          .catch((thrown: unknown) => thrown);
+        expect(error).toMatchObject({
+          cause: { cause: { message: expect.stringMatching(/give bundleWorkflowCode the plugin/) } },
+        });
+      },
+      { worker },
+    );
+  });
+
   test('a worker of activities alone polls no workflow tasks, and takes none from the worker of the workflows', async () => {
     const activities = userActivities({ keyIds: new Set() });
     const workflowsPath = require.resolve('./support/userWorkflows');

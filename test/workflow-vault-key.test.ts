@@ -90,6 +90,13 @@ describe('withVaultKey', () => {
     await expectClosed(handle);
   });
 
+  test('names the spend of the whole job where the runs before it have spent the cap', async () => {
+    const error = await failure(await start('chargeInTurns', ids('turns', 3), 20));
+    expect(error.type).toBe('keybrake.cap_exhausted');
+    expect(error.message).toMatch(/\$0\.00 spent of \$20\.00, \$20\.00 by all keys of its job/);
+    expect(chargesOf('turns')).toBe(2);
+  });
+
   test.each(['workflow', 'activity'] as const)('throws it also when the %s swallows every failure', async (how) => {
     const handle = await start('swallowAll', ids(`swallow-${how}`, 5), 20, how);
     expect(await failure(handle)).toMatchObject({ type: 'keybrake.cap_exhausted' });

@@ -1,4 +1,7 @@
-/** Failures as workflow code sees them. A plain Error would retry the workflow task for ever, so none is thrown here. */
+/**
+ * Failures as workflow code sees them. A plain Error would retry the workflow task for ever, so none is thrown here, but
+ * where just that helps.
+ */
 import {
   ActivityFailure,
   ApplicationFailure,
@@ -27,6 +30,18 @@ export function rootFailure(error: unknown): ApplicationFailure {
   return ApplicationFailure.nonRetryable(message, 'keybrake.internal');
 }
 
+/** The worker was set up wrongly: the workflow task is tried again, since another worker, or the next one, can do it. */
+export class PluginMissing extends Error {
+  override readonly name = 'PluginMissing';
+
+  constructor() {
+    super(
+      'The worker of this workflow lacks the activities that issue vault keys: ' +
+        'add new KeybrakePlugin() to its plugins. The run goes on then.',
+    );
+  }
+}
+
 /** Runs a workflow body so that whatever it throws ends the workflow instead of retrying its task. */
 export async function endingInFailure<T>(body: () => Promise<T>): Promise<T> {
   try {
@@ -36,6 +51,7 @@ export async function endingInFailure<T>(body: () => Promise<T>): Promise<T> {
     // The user reads the reason itself, not that "Activity task failed".
     if (error instanceof ActivityFailure) throw rootFailure(error);
     if (error instanceof TemporalFailure) throw error;
+    if (error instanceof PluginMissing) throw error;
     // The SDK's own signals: the run continues as new, or its code no longer fits its history.
     if (error instanceof ContinueAsNew || error instanceof DeterminismViolationError) throw error;
     throw rootFailure(error);

@@ -2,7 +2,7 @@
 import { ActivityFailure, ApplicationFailure, CancellationScope, log, workflowInfo } from '@temporalio/workflow';
 import type { GuardOutput, IssuedVault, IssueInput, KeyRequest, VaultSpend } from '../activities/types';
 import { callActivity, callLocal, controlId, HEARTBEAT_MS, LOCAL_RETRY } from './calls';
-import { rootFailure } from './failures';
+import { PluginMissing, rootFailure } from './failures';
 import { ACTIVITIES, type StopCode } from '../activities/contract/plan';
 import { until } from './waiting';
 
@@ -166,6 +166,8 @@ function issueUnless(stopped: () => boolean, asked: IssueInput): Promise<IssuedV
       try {
         return await callLocal(ACTIVITIES.issue, asked, options);
       } catch (error) {
+        // The SDK knows the worker's activities, and schedules none that is not there.
+        if (error instanceof ReferenceError) throw new PluginMissing();
         if (wasRefused(error) || Date.now() + waitMs > deadline) throw error;
       }
       if (await until(stopped, waitMs)) return undefined;

@@ -1,6 +1,7 @@
 /** Why a run stops or waits, for the person who is to do something about it. */
 import { formatUsd, type TerminalRefusal, usdToMicros } from '../proxy/contract';
 import type { LimitedPlan } from '../activities/contract/limits';
+import type { VaultSpend } from '../activities/types';
 
 export interface StopFacts {
   readonly plan: Pick<LimitedPlan, 'jobId' | 'key' | 'onCapExhausted'> | undefined;
@@ -74,6 +75,15 @@ function spentCap({ plan, keyId, capUsd, exhaustedBy }: StopFacts): SpentCap {
 }
 
 const DAY = /^day (.*):\d{4}-\d\d-\d\d$/;
+
+/** What a key has spent of its cap, and all keys of its job, where earlier ones (of a run that was continued) have too. */
+export function spentWords(last: VaultSpend | undefined): string {
+  if (last === undefined) return '';
+  const { spend, jobSpend, capUsd } = last;
+  const own = `; ${dollars(spend.settled_usd)} spent${capUsd === null ? '' : ` of ${dollars(capUsd)}`}`;
+  const byJob = jobSpend?.settled_usd ?? spend.settled_usd;
+  return byJob === spend.settled_usd ? own : `${own}, ${dollars(byJob)} by all keys of its job`;
+}
 
 function dollars(usd: number): string {
   return formatUsd(usdToMicros(usd) ?? 0);

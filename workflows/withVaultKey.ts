@@ -11,13 +11,14 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import { formatUsd, type KeyState, type Spend, usdToMicros } from '../proxy/contract';
+import type { KeyState, Spend } from '../proxy/contract';
 import type { KeyRequest, VaultSpend } from '../activities/types';
 import { runWithVault, type VaultContext } from './context';
 import { reasonOf, vaultRevokeSignal, vaultStatusQuery, type VaultStatusView } from './definitions';
 import { endingInFailure, rootFailure } from './failures';
 import { type IssueOptions, RunKey } from './key';
 import type { StopCode } from '../activities/contract/plan';
+import { spentWords } from './stopWords';
 import { until } from './waiting';
 
 /** What the key may do. Durations are `"4h"` or seconds, caps US dollars. */
@@ -294,11 +295,9 @@ function isStopCode(text: string | undefined): text is StopCode {
 }
 
 function stopFailure({ code, reason }: { code: StopCode; reason?: string }, last: VaultSpend | undefined) {
-  const spent = last === undefined ? '' : `; ${formatUsd(usdToMicros(last.spend.settled_usd) ?? 0)} spent`;
-  const cap = last?.capUsd == null ? '' : ` of ${formatUsd(usdToMicros(last.capUsd) ?? 0)}`;
   return ApplicationFailure.create({
     type: `keybrake.${code}`,
-    message: `${code}: ${WORDS[code]}${reason === undefined ? '' : ` (${reason})`}${spent}${cap}.`,
+    message: `${code}: ${WORDS[code]}${reason === undefined ? '' : ` (${reason})`}${spentWords(last)}.`,
     nonRetryable: true,
     details: [{ spend: last?.spend ?? null, jobSpend: last?.jobSpend ?? null }],
   });

@@ -157,6 +157,12 @@ export async function waitsAfterLocal(id: string) {
   });
 }
 
+/** A charge of $10, then the next one in a run of its own: under one cap, with a key for each run. */
+export async function chargeInTurns([id, ...rest]: string[], usdCap: number): Promise<void> {
+  await withVaultKey(keyOptions(usdCap), () => charge(id ?? ''));
+  if (rest.length > 0) await continueAsNew<typeof chargeInTurns>(rest, usdCap);
+}
+
 /** The context goes on into a child, and over its continue-as-new. */
 export async function parentOf(id: string) {
   return withVaultKey(keyOptions(1_000), () => executeChild(childOf, { args: [id, 0] }));
