@@ -148,11 +148,9 @@ export const issueKeyBody = strict({
       .openapi({ description: 'US dollars per unit of other currencies.', example: { eur: 1.2 } }),
   ),
   require_idempotency_key: optional(
-    z
-      .boolean()
-      .openapi({
-        description: 'Refuse paid calls without the header Idempotency-Key; Keybrake-Record-Id will not do.',
-      }),
+    z.boolean().openapi({
+      description: 'Refuse paid calls without the header Idempotency-Key; Keybrake-Record-Id will not do.',
+    }),
   ),
   lease: optional(duration('The key ends when it is not renewed for so long.', LEASE_MS_MIN, '10 seconds to 90 days')),
   on_cap: optional(
