@@ -45,7 +45,7 @@ export function adviceOn(
     ...(status === 'cap_exhausted' && reason.startsWith('The cap of $')
       ? [`To go on: keybrake raise --job ${word(jobId)} --to USD, then the same run with --job-id ${word(jobId)}`]
       : []),
-    // A run that had no key has no job.
+    // A run that was stopped before it had a plan has no job.
     ...(status !== 'cap_exhausted' && jobId !== '' && isLeft(records)
       ? [`To finish what is left: the same run with --job-id ${word(jobId)}`]
       : []),
