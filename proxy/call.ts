@@ -88,16 +88,20 @@ export function bodyOf({ url, headers, body }: DataRequest, keyHeader: string | 
     const reason = `request_unpriceable: a record id has at most ${CONTEXT_CHARACTERS_MAX} characters: send a hash of it.`;
     throw new Refusal('request_unpriceable', reason, { field: 'Keybrake-Record-Id' });
   }
-  const places: readonly [string, unknown][] = [
-    ['path', url],
-    ['Idempotency-Key', headers[HEADERS.idempotencyKey]],
-    [keyHeader ?? '', keyHeader === null ? undefined : headers[keyHeader]],
-    ['Keybrake-Record-Id', headers[HEADERS.recordId]],
-  ];
-  const field = places.find(([, value]) => VAULT_KEY.test(String(value)))?.[0];
+  const field = placeOfVaultKey(url, headers, keyHeader);
   if (field === undefined) return body;
   const reason = `request_unpriceable: there is a vault key in the ${field}: it belongs in Authorization only.`;
   throw new Refusal('request_unpriceable', reason, { field });
+}
+
+function placeOfVaultKey(url: string, headers: DataRequest['headers'], keyHeader: string | null): string | undefined {
+  const holdsOne = (value: string | readonly string[] | undefined) =>
+    value !== undefined && VAULT_KEY.test(String(value));
+  if (holdsOne(url)) return 'path';
+  if (holdsOne(headers[HEADERS.idempotencyKey])) return 'Idempotency-Key';
+  if (holdsOne(headers[HEADERS.recordId])) return 'Keybrake-Record-Id';
+  const isOwn = keyHeader !== null && keyHeader !== HEADERS.idempotencyKey;
+  return isOwn && holdsOne(headers[keyHeader]) ? keyHeader : undefined;
 }
 
 /**

@@ -41,6 +41,7 @@ const CLAIM_LOOK_MS = 100;
 /** Answers the handler of the data plane. It never rejects; undefined: the client has gone, nothing was reserved. */
 export function createHandler(steps: Steps): (request: DataRequest) => Promise<Reply | undefined> {
   const { ledger, departures, metrics } = steps;
+  const canRead = (answer: Buffer) => steps.seal.knows(answer);
 
   return async function handle(incoming) {
     let vendor: Vendor | undefined;
@@ -69,15 +70,12 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
   async function attempt(incoming: DataRequest, facts: KeyFacts, vendor: Vendor): Promise<Reply> {
     const call = callFacts(incoming, facts, newId('call'), steps.epoch, vendor.idempotencyHeader);
     let passage: Passage;
-    let key: string | undefined;
     try {
       passage = admit(incoming, facts, vendor, call);
-      const { request, authorised } = passage;
-      key = claimKey(passage.call, request, authorised.price.kind === 'free', vendor.sameIsRetryMs !== undefined);
     } catch (error) {
       throw await recorded(call, error);
     }
-    return await spend(passage, key);
+    return await spend(passage);
   }
 
   /** Reads and authorises, without the store. */
@@ -97,12 +95,13 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
     const authorised = authorise(facts, vendor, match, request, given.idempotencyKey !== null, account.accountId);
     const headers = passedHeaders(sent, vendor, account);
     const call = { ...given, route: name, path: request.path };
-    return { facts, vendor, request, authorised, call, account, headers, gone, onGone };
+    const key = claimKey(call, request, authorised.price.kind === 'free', vendor.sameIsRetryMs !== undefined);
+    return { facts, vendor, request, authorised, call, claimKey: key, account, headers, gone, onGone };
   }
 
   /** Holds the money, sends, settles; one at a time for an idempotency key, a likeness and a vendor object. */
-  async function spend(passage: Passage, key: string | undefined): Promise<Reply> {
-    const { facts, vendor, request, authorised, call } = passage;
+  async function spend(passage: Passage): Promise<Reply> {
+    const { facts, vendor, request, authorised, call, claimKey: key } = passage;
     const { route, price } = authorised;
     const bySaying = call.idempotencyKey === null && call.recordId === null ? vendor.sameIsRetryMs : undefined;
     const scope = key && scopeHash([facts.account, request.method, request.path, key].join('\n'));
@@ -160,7 +159,7 @@ export function createHandler(steps: Steps): (request: DataRequest) => Promise<R
       request: keptEarly(route, price, kept) ? sealKept(steps.seal, kept, call.callId) : null,
       vendorIdempotent: route.idempotent,
       findable: route.find !== undefined,
-      canRead: (answer) => steps.seal.knows(answer),
+      canRead,
       toMicros: (minor, currency) => vendor.toMicros(minor, currency, { fx: facts.fx }),
     };
     let slot: Slot | undefined;

@@ -1,7 +1,7 @@
 /** Says in the log why the ledger takes nothing: at once, then at most once a minute, and once when it does again. */
 import type { Logger } from 'pino';
+import { seldom } from './seldom';
 
-const EVERY_MS = 60_000;
 const LOOK_MS = 5_000;
 
 export interface LedgerWarning {
@@ -18,8 +18,8 @@ interface Options {
   readonly lookMs?: number;
 }
 
-export function ledgerWarning({ logger, tryIt, now = Date.now, lookMs = LOOK_MS }: Options): LedgerWarning {
-  let saidAt = -Infinity;
+export function ledgerWarning({ logger, tryIt, now, lookMs = LOOK_MS }: Options): LedgerWarning {
+  const warning = seldom(now);
   let looking: NodeJS.Timeout | undefined;
   let closed = false;
   const look = (): void => {
@@ -27,7 +27,7 @@ export function ledgerWarning({ logger, tryIt, now = Date.now, lookMs = LOOK_MS 
     if (closed) return;
     tryIt().then(
       () => {
-        saidAt = -Infinity;
+        warning.reset();
         logger.info('the ledger is written again: calls are taken');
       },
       () => lookLater(),
@@ -38,8 +38,7 @@ export function ledgerWarning({ logger, tryIt, now = Date.now, lookMs = LOOK_MS 
   };
   return {
     failed(error) {
-      if (now() - saidAt < EVERY_MS) return;
-      saidAt = now();
+      if (!warning.isDue()) return;
       const reason = error instanceof Error ? error.message : String(error);
       logger.warn({ reason }, 'the ledger takes nothing: calls are refused as store_unavailable, outcomes wait');
       lookLater();

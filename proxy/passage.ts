@@ -58,6 +58,8 @@ export interface Passage {
   readonly request: VendorRequest;
   readonly authorised: Authorised;
   readonly call: CallFacts;
+  /** The idempotency key under which it takes its claim; undefined: it takes none. */
+  readonly claimKey: string | undefined;
   readonly account: Account;
   readonly headers: Readonly<Record<string, string>>;
   readonly gone: () => boolean;

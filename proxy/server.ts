@@ -13,6 +13,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Reply } from './answers';
 import { BODY_BYTES_MAX, type DataRequest } from './call';
 import { within } from './deadlines';
+import { seldom } from './seldom';
 
 /** Longer than clients' keep-alive, so that the client is the one to close an idle connection. */
 const KEEP_ALIVE_MS = 75_000;
@@ -24,7 +25,6 @@ const HANDSHAKE_MS = 5_000;
  * calls to vendors and to the store need. At most every second one of the files that the process may open.
  */
 const CONNECTIONS_MAX = 8_192;
-const FULL_SAID_MS = 60_000;
 /** So long a request that is on its way may still arrive on a new connection while the proxy drains. */
 const SILENT_MS = 500;
 /** So long the rest of a request may take while the proxy drains: nothing is reserved for one that is not complete. */
@@ -86,7 +86,7 @@ export async function listen(parts: ServerParts, host: string, port: number): Pr
   const state: State = { calls, arriving, draining: () => draining };
   const listener: RequestListener = (request, response) => {
     const { socket } = request;
-    silent.delete(endsOf(socket));
+    if (silent.size > 0) silent.delete(endsOf(socket));
     arriving.add(request);
     if (!CONTROL_PATH.test(request.url ?? '')) {
       dataPlane(parts, state, request, response);
@@ -161,7 +161,7 @@ function endsOf({ localAddress, remoteAddress, remotePort }: Socket): string {
 function limitConnections(server: Server, silent: Silent, onFull: ServerParts['onFull']): void {
   const max = Math.min(CONNECTIONS_MAX, Math.floor(filesMax() / 2));
   let open = 0;
-  let saidAt = -Infinity;
+  const warning = seldom(() => performance.now());
   server.on('connection', (socket: Socket) => {
     const ends = endsOf(socket);
     open += 1;
@@ -170,10 +170,7 @@ function limitConnections(server: Server, silent: Silent, onFull: ServerParts['o
       if (silent.get(ends) === socket) silent.delete(ends);
     });
     if (open > max) {
-      if (performance.now() - saidAt > FULL_SAID_MS) {
-        saidAt = performance.now();
-        onFull(max);
-      }
+      if (warning.isDue()) onFull(max);
       const [[longestEnds, longest] = [ends, socket]] = silent;
       silent.delete(longestEnds);
       longest.destroy();

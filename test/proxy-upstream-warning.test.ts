@@ -1,10 +1,12 @@
 /** A vendor that does not answer is told in the log, with the reason: at night nobody sees what callers are answered. */
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { upstreamWarning } from '../proxy/upstreamWarning';
 import { logged } from './support/logged';
 import { startTestProxy } from './support/proxy';
-import { callerOf, keyBody } from './support/rig';
+import { callerOf, keyBody, until } from './support/rig';
+
+const SECRET = 'sk_test_upstream_0123456789';
 
 test('once a minute at most for an account, with the number of calls that it happened to', () => {
   const { logger, lines } = logged();
@@ -31,13 +33,11 @@ test('a proxy says that a vendor is not there, or drops its calls, and nothing w
     if (answers) response.writeHead(400).end('{"error":{"type":"invalid_request_error"}}');
     else request.socket.destroy();
   });
-  await new Promise<void>((resolve) => vendor.listen(0, '127.0.0.1', resolve));
-  const upstream = `http://127.0.0.1:${(vendor.address() as AddressInfo).port}`;
-  const secret = 'sk_test_upstream_0123456789';
-  const absent = { vendor: 'stripe' as const, secret, upstream: 'http://127.0.0.1:1' };
+  const upstream = await listening(vendor);
+  const absent = { vendor: 'stripe' as const, secret: SECRET, upstream: 'http://127.0.0.1:1' };
   const proxy = await startTestProxy({
     accounts: { stripe: { ...absent, upstream }, absent },
-    secret,
+    secret: SECRET,
     upstream,
     logger,
   });
@@ -58,3 +58,33 @@ test('a proxy says that a vendor is not there, or drops its calls, and nothing w
   await proxy.close();
   vendor.close();
 });
+
+test('a call that its revoked key stops on its way is no fault of the vendor: nothing is said', async () => {
+  const { logger, lines } = logged();
+  // Every call opens a connection of its own: in that time it is held and not sent yet.
+  const vendor = createServer((_, response) => {
+    response.writeHead(400, { connection: 'close' }).end('{"error":{"type":"invalid_request_error"}}');
+  });
+  const upstream = await listening(vendor);
+  const proxy = await startTestProxy({ upstream, secret: SECRET, logger });
+  const caller = callerOf(proxy.url);
+  let round = 0;
+  await until('a call is stopped between its hold and its first byte', async () => {
+    round += 1;
+    const key = await proxy.client.issueKey(keyBody({ usd_cap: 1_000 }));
+    const calls = Array.from({ length: 8 }, (_, index) => caller.call(key.vault_key, { key: `${round}:${index}` }));
+    await new Promise((resolve) => setTimeout(resolve, round % 8));
+    await Promise.all([...calls, proxy.client.revokeKey(key.key_id, 'stop')]);
+    const { items } = await proxy.client.listCalls({ key_id: key.key_id, state: 'released' });
+    return items.some(({ code }) => code === 'upstream_unreachable') || undefined;
+  });
+  expect(lines.filter(({ level }) => level >= 40)).toEqual([]);
+  await caller.close();
+  await proxy.close();
+  vendor.close();
+});
+
+async function listening(vendor: Server): Promise<string> {
+  await new Promise<void>((resolve) => vendor.listen(0, '127.0.0.1', resolve));
+  return `http://127.0.0.1:${(vendor.address() as AddressInfo).port}`;
+}

@@ -51,9 +51,11 @@ async function isOthersToo({ ledger }: DriftParts, { account, vendor_id, call_id
   if (vendor_id === null) return false;
   const isObject = await ledger.submit((rows) => rows.get('objects', `${account}/${vendor_id}`) !== undefined);
   if (isObject) return true;
-  const named = await ledger.store.listCalls({ vendor_id, state: 'settled', order: 'oldest', limit: NAMED_PAGE });
-  const first = named.find((call) => call.account === account && (call.cost_micros ?? 0) !== 0);
-  return first !== undefined && first.call_id < call_id;
+  for await (const other of settledNaming(ledger, { vendor_id })) {
+    if (other.call_id >= call_id) return false;
+    if (other.account === account && (other.cost_micros ?? 0) !== 0) return true;
+  }
+  return false;
 }
 
 /** Is no earlier call of the run one that the same object was settled by? Reads that named it settled nothing. */
@@ -66,28 +68,32 @@ async function isFirst(
   const own = objectId.slice(call.account.length + 1);
   const names = [...new Set([own, call.vendor_id ?? own])];
   for (const vendor_id of names) {
-    let after: string | undefined;
-    for (;;) {
-      // The second name, and the next page, are for what the first does not tell.
-      // oxlint-disable-next-line no-await-in-loop
-      const page = await ledger.store.listCalls({
-        ...filter,
-        vendor_id,
-        state: 'settled',
-        after,
-        order: 'oldest',
-        limit: NAMED_PAGE,
-      });
-      const first = page.find((other) => other.object_id === objectId || other.call_id >= call.call_id);
-      if (first !== undefined && first.call_id < call.call_id) return false;
-      after = page.at(-1)?.call_id;
-      if (first !== undefined || page.length < NAMED_PAGE) break;
+    // The second name is for what the first does not tell.
+    // oxlint-disable-next-line no-await-in-loop
+    for await (const other of settledNaming(ledger, { ...filter, vendor_id })) {
+      if (other.call_id >= call.call_id) break;
+      if (other.object_id === objectId) return false;
     }
   }
   return true;
 }
 
 const NAMED_PAGE = 20;
+
+/** The settled calls that name what a vendor has, the oldest first. */
+async function* settledNaming(
+  { store }: DriftParts['ledger'],
+  query: DriftFilter & { readonly vendor_id: string },
+): AsyncGenerator<ListedCall> {
+  let after: string | undefined;
+  for (;;) {
+    // oxlint-disable-next-line no-await-in-loop
+    const page = await store.listCalls({ ...query, state: 'settled', after, order: 'oldest', limit: NAMED_PAGE });
+    yield* page;
+    if (page.length < NAMED_PAGE) return;
+    after = page.at(-1)?.call_id;
+  }
+}
 
 /** Undefined: nothing, e.g. the call read what was made elsewhere. */
 function countedFor(rows: Rows, call: ListedCall): Ledgered | undefined {

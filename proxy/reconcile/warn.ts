@@ -1,9 +1,8 @@
 /** Says in the log that calls do not clear: at once, and then at most once a minute for all that came since. */
 import type { Logger } from 'pino';
 import { formatUsd } from '../contract';
+import { seldom } from '../seldom';
 import type { CallRow } from '../stores/tables';
-
-const EVERY_MS = 60_000;
 
 export interface StuckWarning {
   add(call: Pick<CallRow, 'call_id' | 'quote_micros'>, why: string): void;
@@ -11,14 +10,13 @@ export interface StuckWarning {
   flush(): void;
 }
 
-export function stuckWarning(logger: Logger, now: () => number = Date.now): StuckWarning {
-  let saidAt = -Infinity;
+export function stuckWarning(logger: Logger, now?: () => number): StuckWarning {
+  const warning = seldom(now);
   let calls = 0;
   let micros = 0;
   let first: { readonly call_id: string; readonly why: string } | undefined;
   const flush = (): void => {
-    if (first === undefined || now() - saidAt < EVERY_MS) return;
-    saidAt = now();
+    if (first === undefined || !warning.isDue()) return;
     const text = 'calls stay unknown and their money held: look them up at the vendor, then keybrake resolve';
     logger.warn({ calls, usd: formatUsd(micros), ...first }, text);
     [calls, micros, first] = [0, 0, undefined];
